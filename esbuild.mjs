@@ -1,0 +1,75 @@
+// Builds everything that ships: one table of bundles, one loop. `node esbuild.mjs [--watch]`.
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build, context } from 'esbuild';
+
+export const root = path.dirname(fileURLToPath(import.meta.url));
+const require = createRequire(import.meta.url);
+
+/** Native packages are never bundled; they are found in node_modules at run time, and never by the extension host. */
+export const natives = ['onnxruntime-node', 'sharp', '@tensorflow/tfjs-node-gpu'];
+
+const node = {
+  platform: 'node', format: 'cjs', target: 'node20', external: natives, outExtension: { '.js': '.cjs' },
+  mainFields: ['module', 'main'], // tfjs-core's "main" registers no gradients
+};
+const bundles = [
+  { ...node, entryPoints: { extension: 'src/extension/extension.ts' }, external: ['vscode'] },
+  { ...node, entryPoints: { cli: 'src/cli/cli.ts', worker: 'src/worker/worker.ts', 'batch-loader': 'src/data/batch-loader.ts' } },
+  { entryPoints: { panel: 'webview/panel.ts' }, platform: 'browser', format: 'iife', target: 'es2022', outdir: 'dist/webview' },
+];
+
+export function common(overrides = {}) {
+  return {
+    absWorkingDir: root, bundle: true, sourcemap: true, outdir: 'dist', logLevel: 'warning', legalComments: 'none',
+    define: { 'process.env.NODE_ENV': '"production"' },
+    plugins: [methodTable()],
+    ...overrides,
+  };
+}
+
+/** `import methods from 'methods:all'` is every file of src/methods, by id: a new method is one new file. */
+function methodTable() {
+  return {
+    name: 'method-table',
+    setup(builder) {
+      builder.onResolve({ filter: /^methods:all$/ }, () => ({ path: 'all', namespace: 'methods' }));
+      builder.onLoad({ filter: /.*/, namespace: 'methods' }, () => {
+        const folder = path.join(root, 'src/methods');
+        const ids = fs.readdirSync(folder).filter(f => f.endsWith('.ts') && !f.endsWith('.d.ts')).map(f => f.slice(0, -3)).sort();
+        const imports = ids.map((id, i) => `import m${i} from ${JSON.stringify(path.join(folder, `${id}.ts`))};`);
+        return {
+          contents: `${imports.join('\n')}\nexport default {${ids.map((id, i) => `${JSON.stringify(id)}: m${i}`).join(', ')}};`,
+          resolveDir: folder, loader: 'js', watchDirs: [folder],
+        };
+      });
+    },
+  };
+}
+
+/** The wasm binaries that tfjs loads from a folder at run time. */
+function copyAssets() {
+  const wasm = path.dirname(require.resolve('@tensorflow/tfjs-backend-wasm/package.json'));
+  fs.mkdirSync(path.join(root, 'dist'), { recursive: true });
+  for (const file of ['tfjs-backend-wasm.wasm', 'tfjs-backend-wasm-simd.wasm']) {
+    fs.copyFileSync(path.join(wasm, 'dist', file), path.join(root, 'dist', file));
+  }
+}
+
+export async function buildAll({ watch = false, production = false } = {}) {
+  copyAssets();
+  for (const bundle of bundles) {
+    const entries = Object.values(bundle.entryPoints);
+    const missing = entries.filter(f => !fs.existsSync(path.join(root, f)));
+    if (missing.length) throw new Error(`no such source file: ${missing.join(', ')}`);
+    const options = common({ ...bundle, minify: production, sourcemap: !production });
+    if (watch) await (await context(options)).watch();
+    else await build(options);
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await buildAll({ watch: process.argv.includes('--watch'), production: process.argv.includes('--production') });
+}

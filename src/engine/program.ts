@@ -1,0 +1,61 @@
+/**
+ * The engine interface: a program is a pure function of named tensors, written in tfjs operations; an engine turns
+ * programs into executables and keeps their state where it computes.
+ */
+import type { Tensor } from '@tensorflow/tfjs-core';
+
+export type DType = 'float32' | 'bool';
+
+export interface TensorSpec {
+  name: string;
+  shape: readonly number[];
+  dtype: DType;
+}
+
+/** A tensor outside any engine, row-major. `bool` is one byte an element, 0 or 1. */
+export interface HostTensor {
+  shape: readonly number[];
+  data: Float32Array | Uint8Array;
+}
+export type HostTensors = Record<string, HostTensor>;
+export type Tensors = Record<string, Tensor>;
+
+/**
+ * `run` reads feeds, state and constants by name and returns the fetches and the new values of the state it changes.
+ * It must be pure and may use only operations that every engine has: transposes of rank 4 or less, no einsum, no
+ * gradient through gather. Randomness comes in as feeds.
+ */
+export interface Program {
+  feeds: readonly TensorSpec[];
+  run(tensors: Tensors): { fetches: Tensors; state: Tensors };
+}
+
+export interface SessionOptions {
+  /** By name; one session shares state and constants between its programs. */
+  programs: Record<string, Program>;
+  /** Initial values of what changes between calls. All float32. */
+  state: HostTensors;
+  /** What never changes. All float32. The engine may hold on to the arrays: do not write to them. */
+  constants: HostTensors;
+  threads: number;
+}
+
+export interface Session {
+  /** Runs one program; its state changes stay in the engine. Errors: unknown program, missing feed, wrong shape. */
+  call(program: string, feeds: HostTensors): Promise<HostTensors>;
+  /** A copy of the state. */
+  readState(): Promise<HostTensors>;
+  /** Overwrites state by name; names left out keep their value. */
+  writeState(values: HostTensors): Promise<void>;
+  dispose(): Promise<void>;
+}
+
+export interface Engine {
+  id: EngineId;
+  /** Whether two runs with one seed and as many threads give the same bits. */
+  deterministic: boolean;
+  /** Throws a UserError that says what is missing on this machine. */
+  open(options: SessionOptions): Promise<Session>;
+}
+
+export type EngineId = 'graph' | 'wasm' | 'cpu';

@@ -1,0 +1,57 @@
+// `npm test [-- filter ...]`: type check, lint, then every test file below test/ whose path contains a filter.
+// Test files are found by reading the directory, bundled as the product is, and run by node's own test runner.
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { run } from 'node:test';
+import { spec } from 'node:test/reporters';
+import { root, setUp } from './setup.mjs';
+
+const filters = process.argv.slice(2).filter(a => !a.startsWith('--'));
+const testsOnly = filters.length > 0 || process.argv.includes('--tests-only');
+
+await setUp();
+let passed = 0, failed = 0, skipped = 0;
+if (!testsOnly) {
+  check('type check', ['node_modules/typescript/bin/tsc', '-p', '.']);
+  check('lint', ['node_modules/eslint/bin/eslint.js', '.', '--max-warnings=0']);
+}
+await runTests(await bundleTests());
+console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
+process.exit(failed ? 1 : 0);
+
+function check(name, args) {
+  const started = Date.now();
+  const done = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
+  const seconds = ((Date.now() - started) / 1000).toFixed(1);
+  if (done.status === 0) passed++; else failed++;
+  console.log(`${done.status === 0 ? 'ok' : 'FAILED'}: ${name} (${seconds} s)`);
+}
+
+async function bundleTests() {
+  const { build } = await import('esbuild');
+  const { common, natives } = await import('../esbuild.mjs');
+  const files = fs.readdirSync(path.join(root, 'test'), { recursive: true })
+    .map(f => path.join('test', String(f)).replaceAll('\\', '/'))
+    .filter(f => f.endsWith('.test.ts') && (!filters.length || filters.some(x => f.includes(x)))).sort();
+  const outdir = path.join(root, 'dist/test');
+  if (!filters.length) fs.rmSync(outdir, { recursive: true, force: true });
+  await build({
+    ...common(), entryPoints: files, outdir, outbase: path.join(root, 'test'), platform: 'node', format: 'cjs', target: 'node20',
+    external: [...natives, 'esbuild', 'playwright-core'], mainFields: ['module', 'main'], outExtension: { '.js': '.cjs' },
+  });
+  return files.map(f => path.join(root, 'dist', f.replace(/\.ts$/, '.cjs')));
+}
+
+function runTests(files) {
+  return new Promise((resolve, reject) => {
+    const stream = run({ files, concurrency: 1, timeout: 20 * 60_000 });
+    // A describe block reports too; only its leaves are counted.
+    const leaf = data => data.details?.type !== 'suite' && !files.includes(data.name);
+    stream.on('test:pass', data => { if (leaf(data)) { if (data.skip !== undefined || data.todo !== undefined) skipped++; else passed++; } });
+    stream.on('test:fail', data => { if (leaf(data) || data.details?.error?.failureType === 'testCodeFailure' && data.nesting === 0) failed++; });
+    stream.on('error', reject);
+    stream.on('end', resolve);
+    stream.compose(new spec()).pipe(process.stdout);
+  });
+}
