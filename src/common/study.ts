@@ -58,7 +58,7 @@ const backboneSchema = z.strictObject({
 
 const dataSetFields = {
   name: z.string().optional().describe('What to call it in tables; the folder name when absent.'),
-  path: z.string().describe('Folder of images or CSV file, relative to the study file. "demo:count" and the like are drawn.'),
+  path: z.string().describe('Folder of images or CSV file, relative to the study file.'),
   format: z.enum(['auto', 'image-folder', 'vtab', 'csv']).default('auto')
     .describe('image-folder: a folder a class; vtab: train800.txt and the like, `path label` lines; csv: columns path, label, split.'),
 };
