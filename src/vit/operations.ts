@@ -1,0 +1,94 @@
+/**
+ * The operations that the backbone and the methods are written in, with gradients that keep no more than they need.
+ * They run on every engine: eagerly under tfjs, or recorded by the graph engine.
+ */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import { runFused } from '../engine/fused';
+import { tf } from '../engine/tfjs';
+
+/** x [rows, in] times weight [out, in] transposed, plus bias [out] where there is one -> [rows, out]. */
+export function linear(x: Tensor, weight: Tensor, bias?: Tensor | null): Tensor {
+  const product = tf.matMul(x as tf.Tensor2D, weight as tf.Tensor2D, false, true);
+  return bias ? tf.add(product, bias) : product;
+}
+
+/** LayerNorm over the last axis: x [rows, width], gamma and beta [width]. */
+export function layerNorm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: number): Tensor {
+  return tf.add(tf.mul(normalize(x, epsilon), gamma), beta);
+}
+
+function normalize(x: Tensor, epsilon: number): Tensor {
+  return tf.customGrad((x, save) => {
+    const [normalized, inverse] = runFused('LayerNormalize', { x: x as Tensor }, { epsilon });
+    (save as tf.GradSaveFunc)([normalized!, inverse!]);
+    return {
+      value: normalized!,
+      gradFunc: (dy: Tensor, saved: Tensor[]) =>
+        runFused('LayerNormalizeGradient', { dy, normalized: saved[0]!, inverse: saved[1]! })[0]!,
+    };
+  })(x);
+}
+
+/** Exact GELU, any shape. */
+export function gelu(x: Tensor): Tensor {
+  return tf.customGrad((x, save) => {
+    (save as tf.GradSaveFunc)([x as Tensor]);
+    return {
+      value: runFused('Gelu', { x: x as Tensor })[0]!,
+      gradFunc: (dy: Tensor, saved: Tensor[]) => runFused('GeluGradient', { dy, x: saved[0]! })[0]!,
+    };
+  })(x);
+}
+
+/** QuickGELU, x * sigmoid(1.702 x), as OpenAI's CLIP has it. */
+export function quickGelu(x: Tensor): Tensor {
+  return tf.mul(x, tf.sigmoid(tf.mul(x, 1.702)));
+}
+
+export interface AttentionShape {
+  batch: number;
+  heads: number;
+}
+
+/** Softmax attention; q [queries * batch, width], k and v [tokens * batch, width], rows token-major -> like q. */
+export function attention(q: Tensor, k: Tensor, v: Tensor, { batch, heads }: AttentionShape): Tensor {
+  const attributes = { batch, heads };
+  return tf.customGrad((q, k, v, save) => {
+    const inputs = { q: q as Tensor, k: k as Tensor, v: v as Tensor };
+    const [o, p] = runFused('Attention', inputs, attributes);
+    (save as unknown as tf.GradSaveFunc)([inputs.q, inputs.k, inputs.v, o!, p!]);
+    return {
+      value: o!,
+      gradFunc: (dy: Tensor, [q, k, v, o, p]: Tensor[]) =>
+        runFused('AttentionGradient', { dy, q: q!, k: k!, v: v!, o: o!, p: p! }, attributes),
+    };
+  })(q, k, v);
+}
+
+/** Keeps x where `mask` (bool, broadcast against x) is 1, divided by the share `keep` that is kept on average. */
+export function applyMask(x: Tensor, mask: Tensor, keep: number): Tensor {
+  const scale = 1 / keep;
+  return tf.customGrad((x, save) => {
+    (save as tf.GradSaveFunc)([mask]);
+    return {
+      value: runFused('ApplyMask', { x: x as Tensor, mask }, { scale })[0]!,
+      gradFunc: (dy: Tensor, saved: Tensor[]) => runFused('ApplyMask', { x: dy, mask: saved[0]! }, { scale })[0]!,
+    };
+  })(x);
+}
+
+/** Sum over samples of weight * cross entropy: logits and targets (rows sum to 1) [batch, classes], weights [batch] -> []. */
+export function crossEntropy(logits: Tensor, targets: Tensor, weights: Tensor): Tensor {
+  return tf.customGrad((logits, save) => {
+    const logProbabilities = tf.logSoftmax(logits as Tensor);
+    (save as tf.GradSaveFunc)([logProbabilities]);
+    const each = tf.neg(tf.sum(tf.mul(targets, logProbabilities), -1));
+    return {
+      value: tf.sum(tf.mul(each, weights)),
+      gradFunc: (dy: Tensor, saved: Tensor[]) => {
+        const difference = tf.sub(tf.exp(saved[0]!), targets);
+        return tf.mul(difference, tf.reshape(tf.mul(weights, dy), [-1, 1]));
+      },
+    };
+  })(logits);
+}
