@@ -1,0 +1,162 @@
+/**
+ * The graph engine: a program is traced once, written as one ONNX graph and run by ONNX Runtime in one call a step.
+ * State stays in buffers that ONNX Runtime reads and writes where they lie.
+ */
+import { UserError } from '../common/errors';
+import { findProgram } from './eager';
+import { checkFeeds } from './feeds';
+import { inPlaceState } from './graph/in-place';
+import type { Trace } from './graph/nodes';
+import { sizeOf } from './graph/nodes';
+import { optimize } from './graph/passes';
+import { trace } from './graph/trace';
+import { updateName, writeOnnx } from './onnx/write';
+import type { HostTensor, HostTensors, Program, Session, SessionOptions } from './program';
+
+type Ort = typeof import('onnxruntime-node');
+type OrtTensor = InstanceType<Ort['Tensor']>;
+type OrtSession = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
+
+/** Frozen weights above this many bytes are fed rather than built in: built in, they are held twice in every program. */
+const largestBuiltIn = 64 * 2 ** 20;
+
+export async function openGraph(options: SessionOptions): Promise<Session> {
+  const ort = await loadRuntime();
+  const state = new StateBuffers(ort, options.state);
+  const constants = mapValues(options.constants, value => toOrt(ort, value));
+  const compiled = new Map<string, Promise<Compiled>>();
+  const find = (name: string) => {
+    if (!compiled.has(name)) compiled.set(name, compile(ort, findProgram(options.programs, name), options));
+    return compiled.get(name)!;
+  };
+  return {
+    async call(name, feeds) {
+      const program = await find(name);
+      checkFeeds(name, options.programs[name]!.feeds, feeds);
+      return runStep(ort, program, { feeds, state, constants });
+    },
+    async readState() { return state.read(); },
+    async writeState(values) { state.write(values); },
+    async dispose() {
+      for (const program of compiled.values()) await (await program).session.release();
+    },
+  };
+}
+
+/** ONNX Runtime, loaded when first needed: it is native code. */
+async function loadRuntime(): Promise<Ort> {
+  try {
+    return await import('onnxruntime-node');
+  } catch (cause) {
+    throw new UserError({
+      what: `ONNX Runtime does not load on this machine (${process.platform}-${process.arch})`, where: 'engine graph',
+      remedy: 'Use the engine "wasm", or see `peft-lab doctor`.', cause,
+    });
+  }
+}
+
+interface Compiled {
+  session: OrtSession;
+  /** What the model asks for; inputs that nothing reads are not in it. */
+  inputs: { feeds: string[]; state: string[]; constants: string[] };
+  updates: { name: string; inPlace: boolean }[];
+  fetches: Map<string, readonly number[]>;
+}
+
+async function compile(ort: Ort, program: Program, options: SessionOptions): Promise<Compiled> {
+  const traced = optimize(await trace({ program, state: options.state, constants: options.constants }));
+  const bytes = Object.values(options.constants).reduce((sum, { data }) => sum + data.byteLength, 0);
+  const model = writeOnnx(traced, { constants: options.constants, constantsAs: bytes > largestBuiltIn ? 'feeds' : 'initializers' });
+  const session = await ort.InferenceSession.create(model, sessionOptions(options.threads));
+  const inPlace = inPlaceState(traced);
+  return {
+    session,
+    inputs: sortInputs(traced, session.inputNames),
+    updates: [...traced.updates.keys()].map(name => ({ name, inPlace: inPlace.has(name) })),
+    fetches: new Map([...traced.fetches].map(([name, { shape }]) => [name, shape])),
+  };
+}
+
+/**
+ * Settings found by measurement: the memory pattern planner holds more than it saves on graphs of this kind, spinning
+ * threads take the cores from the data loader, and the list is already in the order and form that is wanted.
+ */
+function sessionOptions(threads: number): NonNullable<Parameters<Ort['InferenceSession']['create']>[1]> {
+  return {
+    intraOpNumThreads: threads, interOpNumThreads: 1, executionMode: 'sequential', graphOptimizationLevel: 'basic',
+    enableCpuMemArena: true, enableMemPattern: false, logSeverityLevel: 3,
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
+  };
+}
+
+function sortInputs(traced: Trace, names: readonly string[]): Compiled['inputs'] {
+  const ofKind = (kind: string) => names.filter(name => traced.inputs.get(name)?.source?.kind === kind);
+  return { feeds: ofKind('feed'), state: ofKind('state'), constants: ofKind('constant') };
+}
+
+interface StepInputs {
+  feeds: HostTensors;
+  state: StateBuffers;
+  constants: Record<string, OrtTensor>;
+}
+
+async function runStep(ort: Ort, { session, inputs, updates, fetches }: Compiled, { feeds, state, constants }: StepInputs): Promise<HostTensors> {
+  const given: Record<string, OrtTensor> = {};
+  for (const name of inputs.feeds) given[name] = toOrt(ort, feeds[name]!);
+  for (const name of inputs.state) given[name] = state.current(name);
+  for (const name of inputs.constants) given[name] = constants[name]!;
+  const wanted: Record<string, OrtTensor> = {};
+  for (const { name, inPlace } of updates) wanted[updateName(name)] = inPlace ? state.current(name) : state.spare(name);
+  const results = new Map([...fetches].map(([name, shape]) => [name, { shape, data: new Float32Array(sizeOf(shape)) }]));
+  for (const [name, result] of results) wanted[name] = toOrt(ort, result);
+  await session.run(given, wanted);
+  for (const { name, inPlace } of updates) if (!inPlace) state.swap(name);
+  return Object.fromEntries(results);
+}
+
+/** The state of a session: a buffer each, and a second one for what cannot be written in place. */
+class StateBuffers {
+  private readonly buffers = new Map<string, { current: OrtTensor; spare: OrtTensor | null }>();
+
+  constructor(private readonly ort: Ort, initial: HostTensors) {
+    for (const [name, { shape, data }] of Object.entries(initial)) {
+      this.buffers.set(name, { current: toOrt(ort, { shape, data: Float32Array.from(data) }), spare: null });
+    }
+  }
+
+  current(name: string): OrtTensor {
+    return this.find(name).current;
+  }
+
+  spare(name: string): OrtTensor {
+    const buffer = this.find(name);
+    return (buffer.spare ??= toOrt(this.ort, { shape: buffer.current.dims, data: new Float32Array(buffer.current.size) }));
+  }
+
+  swap(name: string): void {
+    const buffer = this.find(name);
+    [buffer.current, buffer.spare] = [buffer.spare!, buffer.current];
+  }
+
+  read(): HostTensors {
+    return Object.fromEntries([...this.buffers].map(([name, { current }]) => [name, { shape: current.dims, data: Float32Array.from(current.data as Float32Array) }]));
+  }
+
+  write(values: HostTensors): void {
+    for (const [name, { data }] of Object.entries(values)) (this.find(name).current.data as Float32Array).set(data);
+  }
+
+  private find(name: string) {
+    const buffer = this.buffers.get(name);
+    if (!buffer) throw new Error(`no state '${name}' in this session`);
+    return buffer;
+  }
+}
+
+function toOrt(ort: Ort, { shape, data }: HostTensor): OrtTensor {
+  return new ort.Tensor(data instanceof Uint8Array ? 'uint8' : 'float32', data as Uint8Array & Float32Array, [...shape]);
+}
+
+function mapValues<A, B>(record: Record<string, A>, map: (value: A) => B): Record<string, B> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value)]));
+}

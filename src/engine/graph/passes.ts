@@ -1,0 +1,122 @@
+/**
+ * Rewrites of the neutral list that change no number: what nobody reads is removed, arithmetic with 0 and 1 is left
+ * out, and nodes are put in the order that frees memory early.
+ */
+import type { Node, Trace, Value } from './nodes';
+import { sameShape, sizeOf, uniformValue } from './nodes';
+
+export interface Pass {
+  name: string;
+  run(trace: Trace): Trace;
+}
+
+/** In the order in which they run; each may be left out for diagnosis. */
+export const passes: readonly Pass[] = [
+  { name: 'drop-identities', run: dropIdentities },
+  { name: 'drop-unused', run: dropUnused },
+  { name: 'free-early', run: freeEarly },
+];
+
+export function optimize(trace: Trace, { without = [] }: { without?: readonly string[] } = {}): Trace {
+  return passes.filter(pass => !without.includes(pass.name)).reduce((t, pass) => pass.run(t), trace);
+}
+
+/** x * 1, x + 0, x - 0, x / 1 and reshapes to the same shape become x. */
+export function dropIdentities(trace: Trace): Trace {
+  const replaced = new Map<Value, Value>();
+  const resolve = (value: Value) => replaced.get(value) ?? value;
+  const nodes: Node[] = [];
+  for (const original of trace.nodes) {
+    const node = { ...original, inputs: original.inputs.map(resolve) };
+    const same = identityOf(node);
+    if (same) replaced.set(node.outputs[0]!, same);
+    else nodes.push(node);
+  }
+  return { ...trace, nodes, fetches: mapValues(trace.fetches, resolve), updates: mapValues(trace.updates, resolve) };
+}
+
+const neutral: Record<string, { left?: number; right?: number }> = {
+  Multiply: { left: 1, right: 1 }, Add: { left: 0, right: 0 }, Sub: { right: 0 }, RealDiv: { right: 1 },
+};
+
+function identityOf({ kernel, inputs, outputs }: Node): Value | null {
+  const shape = outputs[0]!.shape;
+  if (kernel === 'Reshape' && sameShape(inputs[0]!.shape, shape)) return inputs[0]!;
+  if (kernel === 'Cast' && inputs[0]!.dtype === outputs[0]!.dtype) return inputs[0]!;
+  const rule = neutral[kernel];
+  if (!rule) return null;
+  const [a, b] = inputs as [Value, Value];
+  if (rule.right !== undefined && uniformValue(b) === rule.right && sameShape(a.shape, shape)) return a;
+  if (rule.left !== undefined && uniformValue(a) === rule.left && sameShape(b.shape, shape)) return b;
+  return null;
+}
+
+/** Nodes from which no fetch and no update can be reached. */
+export function dropUnused(trace: Trace): Trace {
+  const needed = new Set<Value>([...trace.fetches.values(), ...trace.updates.values()]);
+  const kept = [...trace.nodes].reverse().filter(node => {
+    if (!node.outputs.some(o => needed.has(o))) return false;
+    for (const input of node.inputs) needed.add(input);
+    return true;
+  });
+  return { ...trace, nodes: kept.reverse() };
+}
+
+/**
+ * The given order, except that a node which does not make the live memory grow runs as soon as it can. Weight gradients
+ * and updates, which tracing leaves to the end, then run as soon as what they read could be freed.
+ */
+export function freeEarly(trace: Trace): Trace {
+  const readers = new Map<Value, number>();
+  for (const value of [...trace.fetches.values(), ...trace.updates.values()]) readers.set(value, Infinity);
+  for (const node of trace.nodes) for (const input of new Set(node.inputs)) readers.set(input, (readers.get(input) ?? 0) + 1);
+  const waiting = new Map(trace.nodes.map(node => [node, countUnmade(node)]));
+  const users = usersOf(trace.nodes);
+  const ready = trace.nodes.map((node, index) => ({ node, index })).filter(({ node }) => waiting.get(node) === 0);
+  const position = new Map(trace.nodes.map((node, index) => [node, index]));
+  const order: Node[] = [];
+  while (ready.length) {
+    const chosen = takeNext(ready, readers);
+    order.push(chosen);
+    for (const input of new Set(chosen.inputs)) readers.set(input, readers.get(input)! - 1);
+    for (const user of new Set(chosen.outputs.flatMap(output => users.get(output) ?? []))) {
+      const left = waiting.get(user)! - new Set(user.inputs.filter(i => chosen.outputs.includes(i))).size;
+      waiting.set(user, left);
+      if (left === 0) insertSorted(ready, { node: user, index: position.get(user)! });
+    }
+  }
+  return { ...trace, nodes: order };
+}
+
+interface Ready { node: Node; index: number }
+
+/** The earliest ready node that frees at least as much as it makes, else the earliest. */
+function takeNext(ready: Ready[], readers: Map<Value, number>): Node {
+  const found = ready.findIndex(({ node }) => growth(node, readers) <= 0);
+  return ready.splice(Math.max(found, 0), 1)[0]!.node;
+}
+
+function growth(node: Node, readers: Map<Value, number>): number {
+  const made = node.outputs.reduce((sum, o) => sum + sizeOf(o.shape), 0);
+  const freed = [...new Set(node.inputs)].filter(i => !i.source && readers.get(i) === 1).reduce((sum, i) => sum + sizeOf(i.shape), 0);
+  return made - freed;
+}
+
+function countUnmade(node: Node): number {
+  return new Set(node.inputs.filter(i => !i.source)).size;
+}
+
+function usersOf(nodes: readonly Node[]): Map<Value, Node[]> {
+  const users = new Map<Value, Node[]>();
+  for (const node of nodes) for (const input of new Set(node.inputs)) users.set(input, [...(users.get(input) ?? []), node]);
+  return users;
+}
+
+function insertSorted(ready: Ready[], item: Ready): void {
+  const at = ready.findIndex(other => other.index > item.index);
+  ready.splice(at < 0 ? ready.length : at, 0, item);
+}
+
+function mapValues(map: Map<string, Value>, change: (value: Value) => Value): Map<string, Value> {
+  return new Map([...map].map(([name, value]) => [name, change(value)]));
+}

@@ -1,0 +1,80 @@
+/** Building an ONNX model, as generated protobuf messages. */
+import type { MessageInitShape } from '@bufbuild/protobuf';
+import { create, toBinary } from '@bufbuild/protobuf';
+import type { NodeProto } from './generated/onnx_pb';
+import {
+  AttributeProto_AttributeType, AttributeProtoSchema, ModelProtoSchema, NodeProtoSchema, TensorProto_DataType, TensorProtoSchema,
+  ValueInfoProtoSchema,
+} from './generated/onnx_pb';
+
+export type OnnxType = 'float32' | 'uint8' | 'int64';
+export type OnnxAttribute = number | { float: number } | readonly number[];
+
+/** A node; the domain is '' for standard operators and 'com.microsoft' for ONNX Runtime's own. */
+export interface OnnxNode {
+  operator: string;
+  domain?: 'com.microsoft';
+  inputs: readonly string[];
+  outputs: readonly string[];
+  attributes?: Record<string, OnnxAttribute>;
+}
+
+export interface OnnxTensor {
+  name: string;
+  shape: readonly number[];
+  type: OnnxType;
+}
+
+export interface OnnxGraph {
+  nodes: readonly OnnxNode[];
+  initializers: readonly (OnnxTensor & { data: Float32Array | Uint8Array | BigInt64Array })[];
+  inputs: readonly OnnxTensor[];
+  outputs: readonly OnnxTensor[];
+}
+
+/** Operator set 18, IR version 8: read by every ONNX Runtime since 1.14. */
+export function encodeModel(graph: OnnxGraph): Uint8Array {
+  return toBinary(ModelProtoSchema, create(ModelProtoSchema, {
+    irVersion: 8n,
+    producerName: 'peft-lab',
+    opsetImport: [{ domain: '', version: 18n }, { domain: 'com.microsoft', version: 1n }],
+    graph: {
+      name: 'program',
+      node: graph.nodes.map(encodeNode),
+      initializer: graph.initializers.map(encodeInitializer),
+      input: graph.inputs.map(encodeValueInfo),
+      output: graph.outputs.map(encodeValueInfo),
+    },
+  }));
+}
+
+function encodeNode({ operator, domain, inputs, outputs, attributes = {} }: OnnxNode): NodeProto {
+  return create(NodeProtoSchema, {
+    opType: operator, input: [...inputs], output: [...outputs], ...(domain && { domain }),
+    attribute: Object.entries(attributes).map(([name, value]) => create(AttributeProtoSchema, { name, ...encodeAttribute(value) })),
+  });
+}
+
+function encodeAttribute(value: OnnxAttribute): MessageInitShape<typeof AttributeProtoSchema> {
+  if (typeof value === 'number') return { i: BigInt(value), type: AttributeProto_AttributeType.INT };
+  if ('float' in value) return { f: value.float, type: AttributeProto_AttributeType.FLOAT };
+  return { ints: value.map(BigInt), type: AttributeProto_AttributeType.INTS };
+}
+
+const dataTypes = {
+  float32: TensorProto_DataType.FLOAT, uint8: TensorProto_DataType.UINT8, int64: TensorProto_DataType.INT64,
+} satisfies Record<OnnxType, TensorProto_DataType>;
+
+function encodeInitializer({ name, shape, type, data }: OnnxGraph['initializers'][number]) {
+  return create(TensorProtoSchema, {
+    name, dims: shape.map(BigInt), dataType: dataTypes[type],
+    rawData: new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength),
+  });
+}
+
+function encodeValueInfo({ name, shape, type }: OnnxTensor) {
+  return create(ValueInfoProtoSchema, {
+    name,
+    type: { tensorType: { elemType: dataTypes[type], shape: { dim: shape.map(d => ({ dimValue: BigInt(d) })) } } },
+  });
+}

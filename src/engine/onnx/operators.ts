@@ -1,0 +1,137 @@
+/** How each kernel is put down in ONNX. One entry a kernel; a kernel missing here cannot be written. */
+import type { Node, Value } from '../graph/nodes';
+import { sameShape } from '../graph/nodes';
+import type { GraphBuilder } from './builder';
+
+/** Gets the names of the inputs and returns those of the outputs, in the kernel's order. */
+export type Operator = (graph: GraphBuilder, inputs: string[], node: Node) => string[];
+
+const simple = (operator: string): Operator => (graph, inputs) => [graph.op(operator, inputs)];
+const reduce = (operator: string): Operator => (graph, [x], { attributes }) =>
+  [graph.op(operator, [x!, graph.int64s(attributes['axes'] as number[])], { keepdims: attributes['keepDims'] ? 1 : 0 })];
+const softmax = (operator: string): Operator => (graph, [x]) => [graph.op(operator, [x!], { axis: -1 })];
+
+export const operators: Record<string, Operator> = {
+  Abs: simple('Abs'), Add: simple('Add'), Erf: simple('Erf'), Exp: simple('Exp'), Log: simple('Log'), Maximum: simple('Max'),
+  Minimum: simple('Min'), Multiply: simple('Mul'), Neg: simple('Neg'), Pow: simple('Pow'), RealDiv: simple('Div'),
+  Reciprocal: simple('Reciprocal'), Relu: simple('Relu'), Sigmoid: simple('Sigmoid'), Sqrt: simple('Sqrt'), Sub: simple('Sub'),
+  Tanh: simple('Tanh'), Greater: simple('Greater'), GreaterEqual: simple('GreaterOrEqual'), Less: simple('Less'),
+  LessEqual: simple('LessOrEqual'), Equal: simple('Equal'),
+  Mean: reduce('ReduceMean'), Max: reduce('ReduceMax'), Sum: sum,
+  Softmax: softmax('Softmax'), LogSoftmax: softmax('LogSoftmax'),
+  AddN: simple('Sum'),
+  Square: (graph, [x]) => [graph.op('Mul', [x!, x!])],
+  Rsqrt: (graph, [x]) => [graph.op('Reciprocal', [graph.op('Sqrt', [x!])])],
+  Step: (graph, [x]) => [graph.op('Cast', [graph.op('Greater', [x!, graph.scalar(0)])], { to: 1 })],
+  Cast: (graph, [x]) => [graph.op('Cast', [x!], { to: 1 })],
+  Select: simple('Where'),
+  Concat: (graph, inputs, { attributes }) => [graph.op('Concat', inputs, { axis: attributes['axis'] as number })],
+  Reshape: reshape, ExpandDims: reshape,
+  Tile: (graph, [x], { attributes }) => [graph.op('Tile', [x!, graph.int64s(attributes['reps'] as number[])])],
+  Transpose: (graph, [x], { attributes }) => [graph.op('Transpose', [x!], { perm: attributes['perm'] as number[] })],
+  PadV2: (graph, [x], { attributes }) => [graph.op('Pad', [
+    x!, graph.int64s([...(attributes['before'] as number[]), ...(attributes['after'] as number[])]), graph.scalar(attributes['value'] as number),
+  ])],
+  Slice: slice,
+  SplitV: (graph, [x], { attributes, outputs }) => {
+    const axis = attributes['axis'] as number;
+    return graph.split('Split', [x!, graph.int64s(outputs.map(o => o.shape[axis]!))], outputs.length, { axis });
+  },
+  BatchMatMul: matMul,
+  LayerNormalize: (graph, [x], { inputs, attributes }) => {
+    const ones = graph.filled(1, [inputs[0]!.shape.at(-1)!]);
+    const [normalized, , inverse] = graph.split('LayerNormalization', [x!, ones], 3, { axis: -1, epsilon: { float: attributes['epsilon'] as number } });
+    return [normalized!, inverse!];
+  },
+  LayerNormalizeGradient: (graph, [dy, normalized, inverse]) => {
+    const mean = (v: string) => graph.op('ReduceMean', [v, graph.int64s([-1])], { keepdims: 1 });
+    const projection = graph.op('Mul', [normalized!, mean(graph.op('Mul', [dy!, normalized!]))]);
+    return [graph.op('Mul', [graph.op('Sub', [graph.op('Sub', [dy!, mean(dy!)]), projection]), inverse!])];
+  },
+  Gelu: (graph, [x]) => [graph.contrib('Gelu', [x!])],
+  GeluGradient: geluGradient,
+  Attention: attention,
+  AttentionGradient: attentionGradient,
+  ApplyMask: (graph, [x, mask], { attributes }) => {
+    // The mask stays one byte an element; it becomes 0 or `scale` in one pass.
+    const factor = graph.op('DequantizeLinear', [mask!, graph.scalar(attributes['scale'] as number)]);
+    return [graph.op('Mul', [x!, factor])];
+  },
+};
+
+function reshape(graph: GraphBuilder, [x]: string[], { outputs }: Node): string[] {
+  return [graph.reshape(x!, outputs[0]!.shape)];
+}
+
+function slice(graph: GraphBuilder, [x]: string[], { inputs, attributes }: Node): string[] {
+  const [begin, size] = [attributes['begin'] as number[], attributes['size'] as number[]];
+  const axes = begin.map((_, i) => i).filter(i => begin[i] !== 0 || size[i] !== inputs[0]!.shape[i]);
+  if (!axes.length) return [x!];
+  const at = (values: number[]) => graph.int64s(axes.map(i => values[i]!));
+  return [graph.op('Slice', [x!, at(begin), at(begin.map((b, i) => b + size[i]!)), graph.int64s(axes)])];
+}
+
+/** The sum over rows is a product with ones, which is several times as fast as ReduceSum over the first axis. */
+function sum(graph: GraphBuilder, [x]: string[], node: Node): string[] {
+  const { shape } = node.inputs[0]!;
+  const axes = node.attributes['axes'] as number[];
+  if (shape.length !== 2 || axes.length !== 1 || axes[0] !== 0) return reduce('ReduceSum')(graph, [x!], node);
+  const row = graph.op('Gemm', [graph.filled(1, [1, shape[0]!]), x!]);
+  return [node.attributes['keepDims'] ? row : graph.reshape(row, [shape[1]!])];
+}
+
+function matMul(graph: GraphBuilder, [a, b]: string[], { inputs, outputs, attributes }: Node): string[] {
+  const [transA, transB] = [attributes['transposeA'] ? 1 : 0, attributes['transposeB'] ? 1 : 0];
+  if (inputs.every(i => i.shape.length === 2)) return [graph.op('Gemm', [a!, b!], { transA, transB })];
+  if (!transA && !transB) return [graph.op('MatMul', [a!, b!])];
+  if (!sameShape(inputs[0]!.shape.slice(0, -2), outputs[0]!.shape.slice(0, -2))) throw new Error('a transposed product with a broadcast batch');
+  return [graph.contrib('FusedMatMul', [a!, b!], { transA, transB })];
+}
+
+/** dy * (Phi(x) + x phi(x)), with t = x / sqrt 2: Phi = (1 + erf t) / 2, x phi(x) = t exp(-t^2) / sqrt pi. */
+function geluGradient(graph: GraphBuilder, [dy, x]: string[]): string[] {
+  const t = graph.op('Mul', [x!, graph.scalar(Math.SQRT1_2)]);
+  const cdf = graph.op('Add', [graph.op('Erf', [t]), graph.scalar(1)]); // twice Phi
+  const bell = graph.op('Exp', [graph.op('Sub', [graph.scalar(Math.log(2 / Math.sqrt(Math.PI))), graph.op('Mul', [t, t])])]);
+  const derivative = graph.op('Add', [cdf, graph.op('Mul', [t, bell])]); // twice the derivative
+  return [graph.op('Mul', [graph.op('Mul', [dy!, graph.scalar(0.5)]), derivative])];
+}
+
+interface HeadShape { groups: number; headWidth: number; queries: number; tokens: number; scale: number }
+
+function headShape({ inputs, attributes }: Node, q: Value, k: Value): HeadShape {
+  const [batch, heads] = [attributes['batch'] as number, attributes['heads'] as number];
+  const headWidth = inputs[0]!.shape[1]! / heads;
+  return { groups: batch * heads, headWidth, queries: q.shape[0]! / batch, tokens: k.shape[0]! / batch, scale: 1 / Math.sqrt(headWidth) };
+}
+
+/** Rows are token-major, so that [tokens, batch * heads, headWidth] is a view and the products take it as it lies. */
+function attention(graph: GraphBuilder, [q, k, v]: string[], node: Node): string[] {
+  const { groups, headWidth, queries, tokens, scale } = headShape(node, node.inputs[0]!, node.inputs[1]!);
+  const [Q, K, V] = [graph.reshape(q!, [queries, groups, headWidth]), graph.reshape(k!, [tokens, groups, headWidth]), graph.reshape(v!, [tokens, groups, headWidth])];
+  const scores = graph.contrib('FusedMatMul', [Q, K], { transB: 1, transBatchA: 1, transBatchB: 1, alpha: { float: scale } });
+  const probabilities = graph.op('Softmax', [scores], { axis: -1 });
+  const mixed = graph.contrib('FusedMatMul', [probabilities, V], { transBatchB: 1 });
+  return [joinHeads(graph, mixed, node.inputs[0]!), probabilities];
+}
+
+function attentionGradient(graph: GraphBuilder, [dy, q, k, v, o, p]: string[], node: Node): string[] {
+  const [q0, k0] = [node.inputs[1]!, node.inputs[2]!];
+  const { groups, headWidth, queries, tokens, scale } = headShape(node, q0, k0);
+  const view = (x: string, rows: number) => graph.reshape(x, [rows, groups, headWidth]);
+  const [D, Q, K, V] = [view(dy!, queries), view(q!, queries), view(k!, tokens), view(v!, tokens)];
+  const share = graph.op('ReduceSum', [view(graph.op('Mul', [dy!, o!]), queries), graph.int64s([2])], { keepdims: 1 });
+  const delta = graph.op('Transpose', [share], { perm: [1, 0, 2] });
+  const dp = graph.contrib('FusedMatMul', [D, V], { transB: 1, transBatchA: 1, transBatchB: 1 });
+  const ds = graph.op('Mul', [p!, graph.op('Sub', [dp, delta])]);
+  const alpha = { float: scale };
+  return [
+    joinHeads(graph, graph.contrib('FusedMatMul', [ds, K], { transBatchB: 1, alpha }), q0),
+    joinHeads(graph, graph.contrib('FusedMatMul', [ds, Q], { transA: 1, transBatchB: 1, alpha }), k0),
+    joinHeads(graph, graph.contrib('FusedMatMul', [p!, D], { transA: 1, transBatchB: 1 }), k0),
+  ];
+}
+
+function joinHeads(graph: GraphBuilder, x: string, like: Value): string {
+  return graph.reshape(graph.op('Transpose', [x], { perm: [1, 0, 2] }), like.shape);
+}

@@ -1,0 +1,74 @@
+/** The neutral list as an ONNX model for ONNX Runtime. */
+import { UserError } from '../../common/errors';
+import type { Trace, Value } from '../graph/nodes';
+import { sizeOf } from '../graph/nodes';
+import type { HostTensors } from '../program';
+import { GraphBuilder } from './builder';
+import type { OnnxNode, OnnxTensor } from './model';
+import { encodeModel } from './model';
+import { operators } from './operators';
+
+export interface WriteOptions {
+  constants: HostTensors;
+  /** Constants inside the model are prepacked and fast; as feeds they are shared between models and not copied. */
+  constantsAs: 'initializers' | 'feeds';
+}
+
+/** The model and how its inputs and outputs are called: a feed, state or constant by its own name, an update as `name'`. */
+export function writeOnnx(trace: Trace, options: WriteOptions): Uint8Array {
+  const graph = new GraphBuilder();
+  const names = new Map<Value, string>();
+  const inputs: OnnxTensor[] = [];
+  const nameOf = (value: Value): string => {
+    if (!names.has(value)) names.set(value, declare(value, { graph, inputs, options }));
+    return names.get(value)!;
+  };
+  for (const node of trace.nodes) {
+    const operator = operators[node.kernel];
+    if (!operator) throw new UserError({ what: `the ONNX writer has no operator for kernel '${node.kernel}'`, where: 'engine graph' });
+    operator(graph, node.inputs.map(nameOf), node).forEach((name, i) => names.set(node.outputs[i]!, name));
+  }
+  const { outputs, nodes } = nameOutputs(trace, graph, nameOf);
+  // ONNX Runtime walks back from the last leaf and takes the latest input first: in reverse, the list runs in our order.
+  return encodeModel({ nodes: [...nodes].reverse(), initializers: [...graph.initializers.values()], inputs, outputs });
+}
+
+export function updateName(state: string): string {
+  return `${state}'`;
+}
+
+interface DeclareContext { graph: GraphBuilder; inputs: OnnxTensor[]; options: WriteOptions }
+
+function declare(value: Value, { graph, inputs, options }: DeclareContext): string {
+  const { source, shape, dtype } = value;
+  if (!source) throw new Error(`value ${value.id} is read before it is made`);
+  if (source.kind === 'literal') return declareLiteral(value, graph);
+  const tensor: OnnxTensor = { name: source.name, shape, type: dtype === 'bool' ? 'uint8' : 'float32' };
+  if (source.kind === 'constant' && options.constantsAs === 'initializers') {
+    return graph.constant(source.name, { ...tensor, data: options.constants[source.name]!.data });
+  }
+  inputs.push(tensor);
+  return source.name;
+}
+
+function declareLiteral({ id, shape, source }: Value, graph: GraphBuilder): string {
+  if (source?.kind !== 'literal') throw new Error('not a literal');
+  if (source.uniform === null) return graph.constant(`literal ${id}`, { shape, type: 'float32', data: Float32Array.from(source.data) });
+  if (sizeOf(shape) === 1) return shape.length ? graph.filled(source.uniform, shape) : graph.scalar(source.uniform);
+  return graph.op('Expand', [graph.scalar(source.uniform), graph.int64s(shape)]);
+}
+
+/** The node that makes an output makes it under the output's name; what no node makes, or two outputs share, is copied. */
+function nameOutputs(trace: Trace, graph: GraphBuilder, nameOf: (value: Value) => string): { outputs: OnnxTensor[]; nodes: OnnxNode[] } {
+  const named = [...[...trace.updates].map(([name, value]) => [updateName(name), value] as const), ...trace.fetches];
+  const renamed = new Map<string, string>();
+  const outputs = named.map(([name, value]): OnnxTensor => {
+    const made = nameOf(value);
+    const free = !renamed.has(made) && graph.nodes.some(node => node.outputs.includes(made));
+    if (free) renamed.set(made, name);
+    else graph.nodes.push({ operator: 'Identity', inputs: [made], outputs: [name] });
+    return { name, shape: value.shape, type: 'float32' };
+  });
+  const rename = (name: string) => renamed.get(name) ?? name;
+  return { outputs, nodes: graph.nodes.map(node => ({ ...node, inputs: node.inputs.map(rename), outputs: node.outputs.map(rename) })) };
+}
