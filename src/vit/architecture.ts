@@ -1,0 +1,43 @@
+import type { Architecture } from '../common/trial';
+
+export interface BaseParameter {
+  /** timm's name. */
+  name: string;
+  shape: number[];
+}
+
+/** Every parameter of a backbone without its head, in timm's order. */
+export function baseParameters(architecture: Architecture): BaseParameter[] {
+  const { width, patch, depth, preNorm, patchBias } = architecture;
+  return [
+    { name: 'cls_token', shape: [1, 1, width] },
+    { name: 'pos_embed', shape: [1, 1 + gridSide(architecture) ** 2, width] },
+    { name: 'patch_embed.proj.weight', shape: [width, 3, patch, patch] },
+    ...(patchBias ? [{ name: 'patch_embed.proj.bias', shape: [width] }] : []),
+    ...(preNorm ? weightAndBias('norm_pre', [width]) : []),
+    ...Array.from({ length: depth }, (_, block) => blockParameters(`blocks.${block}`, architecture)).flat(),
+    ...weightAndBias('norm', [width]),
+  ];
+}
+
+/** Patches along one side of the image. */
+export function gridSide({ imageSize, patch }: Pick<Architecture, 'imageSize' | 'patch'>): number {
+  return imageSize / patch;
+}
+
+function blockParameters(block: string, { width, hidden, layerScale, qkvBias }: Architecture): BaseParameter[] {
+  return [
+    ...weightAndBias(`${block}.norm1`, [width]),
+    ...weightAndBias(`${block}.attn.qkv`, [3 * width, width]).slice(0, qkvBias ? 2 : 1),
+    ...weightAndBias(`${block}.attn.proj`, [width, width]),
+    ...(layerScale ? [{ name: `${block}.ls1.gamma`, shape: [width] }] : []),
+    ...weightAndBias(`${block}.norm2`, [width]),
+    ...weightAndBias(`${block}.mlp.fc1`, [hidden, width]),
+    ...weightAndBias(`${block}.mlp.fc2`, [width, hidden]),
+    ...(layerScale ? [{ name: `${block}.ls2.gamma`, shape: [width] }] : []),
+  ];
+}
+
+function weightAndBias(path: string, shape: number[]): BaseParameter[] {
+  return [{ name: `${path}.weight`, shape }, { name: `${path}.bias`, shape: [shape[0]!] }];
+}
