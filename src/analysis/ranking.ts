@@ -1,0 +1,30 @@
+import type { Metrics } from '../common/trial';
+import type { Overlap, SnapshotTrial } from '../common/snapshot';
+
+/** What one trial is judged by when nothing else is said: validation first, since the test split must not select. */
+export function score(trial: { validation: Metrics | null; test: Metrics | null }): number {
+  return trial.validation?.top1 ?? trial.test?.top1 ?? -1;
+}
+
+/** Best first; equal ones: fewer trained parameters first, then as given. */
+export function rankTrials<T extends Pick<SnapshotTrial, 'validation' | 'test' | 'parameters'>>(trials: readonly T[]): T[] {
+  return [...trials].sort((a, b) => score(b) - score(a) || a.parameters.trainable - b.parameters.trainable);
+}
+
+/** The best trial of every method, best first. */
+export function bestPerMethod<T extends Pick<SnapshotTrial, 'validation' | 'test' | 'parameters' | 'method'>>(trials: readonly T[]): T[] {
+  const best = new Map<string, T>();
+  for (const trial of rankTrials(trials)) if (!best.has(trial.method)) best.set(trial.method, trial);
+  return [...best.values()];
+}
+
+/** By how much an ensemble beats the better of its two members; negative when it loses. */
+export function ensembleGain(overlap: Pick<Overlap, 'samples' | 'ensembleTop1' | 'onlyAWrong' | 'onlyBWrong' | 'bothWrong'>): number {
+  const wrong = Math.min(overlap.onlyAWrong, overlap.onlyBWrong) + overlap.bothWrong;
+  return overlap.samples ? overlap.ensembleTop1 - (1 - wrong / overlap.samples) : 0;
+}
+
+/** The pair whose ensemble is the most accurate; null when there are no pairs. */
+export function bestEnsemble(overlaps: readonly Overlap[]): Overlap | null {
+  return overlaps.reduce<Overlap | null>((best, o) => !best || o.ensembleTop1 > best.ensembleTop1 ? o : best, null);
+}
