@@ -83,7 +83,7 @@ export type DataSetSpec = z.infer<typeof dataSetSchema>;
 
 export const augmentations = ['random-resized-crop', 'horizontal-flip', 'vertical-flip'] as const;
 
-const recipeSchema = z.strictObject({
+export const recipeSchema = z.strictObject({
   epochs: z.int().positive().default(100),
   steps: z.int().positive().optional().describe('Stop after this many optimiser steps instead of whole epochs.'),
   batchSize: z.int().positive().default(64),
@@ -173,7 +173,9 @@ const recipeOverrideSchema = recipeSchema.pick({
 function searchableOptions(options: z.ZodObject): z.ZodObject {
   return z.strictObject(Object.fromEntries(Object.entries(options.shape).map(([name, schema]) => {
     const inner = schema as z.ZodType;
-    const wrapped = z.union([inner instanceof z.ZodDefault ? inner.unwrap() as z.ZodType : inner, searchRangeSchema]).optional();
-    return [name, inner.description ? wrapped.describe(inner.description) : wrapped];
+    const hasDefault = inner instanceof z.ZodDefault;
+    const wrapped = z.union([hasDefault ? inner.unwrap() as z.ZodType : inner, searchRangeSchema]).optional();
+    const { description, search } = inner.meta() ?? {};
+    return [name, wrapped.meta({ ...description && { description }, ...hasDefault && { default: inner.def.defaultValue }, ...Array.isArray(search) && { examples: search } })];
   })));
 }

@@ -1,0 +1,77 @@
+/** What a study file can get wrong that its schema cannot say: ranges and things that go together. */
+import { z } from 'zod';
+import type { Explanation, IssuePath } from './explain-issues';
+import { recipeSchema, type MethodOptionSchema, type SearchRange, type Study } from './study';
+
+export function checkStudy(study: Study, methods: readonly MethodOptionSchema[]): Explanation[] {
+  return [
+    ...study.methods.flatMap((entry, index) => {
+      const schemas = methods.find(m => m.id === entry.method)?.options.shape ?? {};
+      return [
+        ...checkRanges(entry.options, schemas, ['methods', index, 'options']),
+        ...checkRanges(entry.recipe ?? {}, recipeSchema.shape, ['methods', index, 'recipe']),
+      ];
+    }),
+    ...checkRanges(study.recipe, recipeSchema.shape, ['recipe']),
+    ...checkNames(study),
+  ];
+}
+
+export function isSearchRange(value: unknown): value is SearchRange {
+  return typeof value === 'object' && value !== null && 'search' in value;
+}
+
+/** Every value that a range can yield must be one that the key takes. */
+function checkRanges(values: object, schemas: Record<string, unknown>, path: IssuePath): Explanation[] {
+  return Object.entries(values).flatMap(([key, value]) => isSearchRange(value)
+    ? checkRange(value, schemas[key] as z.ZodType | undefined, [...path, key, 'search']) : []);
+}
+
+function checkRange({ search }: SearchRange, schema: z.ZodType | undefined, path: IssuePath): Explanation[] {
+  if (Array.isArray(search)) return search.flatMap((value, index) => checkValue(value, schema, [...path, index]));
+  const { min, max, scale, integer } = search;
+  if (min >= max) return [{ path: [...path, 'max'], message: `max is ${max} and not above min, ${min}`, remedy: 'Give min < max.' }];
+  if (scale === 'log' && min <= 0) return [{ path: [...path, 'min'], message: 'a log scale starts above 0', remedy: 'Raise min, or use the linear scale.' }];
+  if (!integer && schema && accepts(schema, 1) && !accepts(schema, 1.5)) {
+    return [{ path, message: 'only whole numbers are allowed', remedy: 'Add "integer": true to the interval.' }];
+  }
+  return [...checkValue(min, schema, [...path, 'min']), ...checkValue(max, schema, [...path, 'max'])];
+}
+
+function checkValue(value: unknown, schema: z.ZodType | undefined, path: IssuePath): Explanation[] {
+  const result = schema && withoutRanges(schema).safeParse(value);
+  if (!result || result.success) return [];
+  return [{ path, message: `${JSON.stringify(value)} is not allowed here`, remedy: firstMessage(result.error) }];
+}
+
+function accepts(schema: z.ZodType, value: unknown): boolean {
+  return withoutRanges(schema).safeParse(value).success;
+}
+
+/** What a value itself must be: a searchable key is a union of that and a range. */
+function withoutRanges(schema: z.ZodType): z.ZodType {
+  const inner = schema instanceof z.ZodDefault ? schema.unwrap() as z.ZodType : schema;
+  return inner instanceof z.ZodUnion ? inner.options[0] as z.ZodType : inner;
+}
+
+function firstMessage(error: z.ZodError): string | null {
+  return error.issues[0] ? `${error.issues[0].message}.` : null;
+}
+
+/** Tables tell data sets and methods apart by their names. */
+function checkNames(study: Study): Explanation[] {
+  return [
+    ...duplicates(study.data.map(d => d.name)).map(i => duplicate(['data', i, 'name'])),
+    ...duplicates(study.methods.map(m => m.name)).map(i => duplicate(['methods', i, 'name'])),
+    ...duplicates(study.evaluation.extra.map(e => e.name)).map(i => duplicate(['evaluation', 'extra', i, 'name'])),
+  ];
+}
+
+function duplicate(path: IssuePath): Explanation {
+  return { path, message: 'another one has this name', remedy: 'Give each its own name.' };
+}
+
+/** Indices of values that stood before. */
+function duplicates(values: readonly (string | undefined)[]): number[] {
+  return values.flatMap((value, index) => value !== undefined && values.indexOf(value) < index ? [index] : []);
+}

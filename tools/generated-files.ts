@@ -1,0 +1,33 @@
+/** Contents of the generated files; see generate.mjs. */
+import { z } from 'zod';
+import { studySchema, type MethodOptionSchema } from '../src/common/study';
+import { methodOptionSchemas } from '../src/peft/registry';
+
+/** By path in the repository. */
+export function generatedFiles(methods: readonly MethodOptionSchema[] = methodOptionSchemas()): Record<string, string> {
+  return {
+    'media/study.schema.json': `${JSON.stringify(studyJsonSchema(methods), null, 2)}\n`,
+    'media/methods.json': `${JSON.stringify(methods.map(catalogEntry), null, 2)}\n`,
+  };
+}
+
+/** What editors complete and check with: draft 7, the newest that VS Code knows whole. */
+function studyJsonSchema(methods: readonly MethodOptionSchema[]): object {
+  const schema = z.toJSONSchema(studySchema(methods), { io: 'input', target: 'draft-7', reused: 'ref', override: ({ jsonSchema }) => tidy(jsonSchema) });
+  return { ...schema, title: 'PEFT Lab study', allowComments: true, allowTrailingCommas: true };
+}
+
+function catalogEntry({ id, title, summary, options }: MethodOptionSchema): object {
+  const { $schema: _, ...schema } = z.toJSONSchema(options, { io: 'input', override: ({ jsonSchema }) => tidy(jsonSchema) });
+  return { id, title, summary, options: schema };
+}
+
+/** zod's bounds of safe integers say nothing to a reader. `search` is a method's proposed grid: shown as examples. */
+function tidy(schema: z.core.JSONSchema.BaseSchema): void {
+  if (schema.maximum === Number.MAX_SAFE_INTEGER) delete schema.maximum;
+  if (schema.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum;
+  if (Array.isArray(schema['search'])) {
+    schema.examples = schema['search'];
+    delete schema['search'];
+  }
+}
