@@ -22,6 +22,12 @@ export type PanelIntent =
   | { type: 'openStudy' }
   | { type: 'openReport' };
 
+/** What the panel keeps with acquireVsCodeApi().setState, beside its own: by it the host finds the study after a reload. */
+export interface PanelState {
+  /** `snapshot.study.store` of the last snapshot. */
+  store: string;
+}
+
 /** A report page carries its snapshot in itself, as JSON in the element with this id. */
 export const reportElementId = 'peft-lab-report';
 
