@@ -1,0 +1,49 @@
+import { type StreamKey, streamKey } from '../../common/random';
+import { type Canvas, toPixels } from './canvas';
+import { countClasses, drawCount } from './count';
+import { type Dice, createDice } from './dice';
+import { drawOrientation, orientationClasses } from './orientation';
+import { drawPosition, positionClasses } from './position';
+import { drawPretraining, pretrainingClasses } from './pretraining';
+
+interface DrawnTask {
+  /** Class names in the order of their labels. */
+  classes: readonly string[];
+  draw(label: number, size: number, dice: Dice, key: StreamKey): Canvas;
+}
+
+/** Tasks that need no download: the one that the embedded backbone is trained on, and three to fine-tune it to. */
+export const drawnTasks = {
+  pretraining: { classes: pretrainingClasses, draw: drawPretraining },
+  count: { classes: countClasses, draw: drawCount },
+  position: { classes: positionClasses, draw: drawPosition },
+  orientation: { classes: orientationClasses, draw: drawOrientation },
+} satisfies Record<string, DrawnTask>;
+
+export type DrawnTaskName = keyof typeof drawnTasks;
+
+export interface DrawnImage {
+  /** [size, size, 3] */
+  pixels: Uint8Array;
+  label: number;
+}
+
+export interface DrawOptions {
+  count: number;
+  seed: number;
+  /** Side in pixels; 64 when absent. */
+  size?: number;
+  /** Number of the first image: image i of a seed is the same whatever is drawn with it. */
+  first?: number;
+}
+
+/** `count` images, classes in turn; the same for the same seed on every machine. */
+export function* drawTask(name: DrawnTaskName, { count, seed, size = 64, first = 0 }: DrawOptions): Generator<DrawnImage> {
+  const task: DrawnTask = drawnTasks[name];
+  for (let index = first; index < first + count; index++) {
+    const label = index % task.classes.length;
+    const dice = createDice(streamKey(seed, 'drawn', name, index));
+    const canvas = task.draw(label, size, dice, streamKey(seed, 'drawn-ground', name, index));
+    yield { pixels: toPixels(canvas), label };
+  }
+}
