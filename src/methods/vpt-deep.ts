@@ -1,0 +1,55 @@
+/**
+ * VPT-Deep: learned tokens in front of the class token of every block, taken off again behind it.
+ * Jia et al., Visual Prompt Tuning, arXiv 2203.12119. Prompts ~ U(-v, v), v = sqrt(6 / (3 p^2 + D)).
+ *
+ * study: dropout 0.1 on the prompts with one mask for the whole batch. original: no dropout unless asked for, a mask
+ * for each image. The order of the tokens is without effect, since prompts carry no position.
+ */
+import type { Tensor } from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
+import { z } from 'zod';
+import { defineMethod, type HookContext } from '../peft/method';
+
+const options = z.strictObject({
+  prompts: z.int().positive().default(10).describe('Prompt tokens in each block.').meta({ search: [5, 10, 50, 100] }),
+  dropout: z.number().min(0).lt(1).nullable().default(null).describe('Dropout on the prompts; null: 0.1 in the study\'s variant, 0 in the original.'),
+  variant: z.enum(['study', 'original']).default('study')
+    .describe('study: one dropout mask for the batch; original: one for each image.'),
+});
+type Options = z.output<typeof options>;
+
+const promptTensor = 'vpt.prompt_embeddings';
+
+export default defineMethod({
+  title: 'VPT-Deep',
+  summary: 'Learned prompt tokens in front of every block.',
+  paper: { title: 'Visual Prompt Tuning', url: 'https://arxiv.org/abs/2203.12119' },
+  version: 1,
+  options,
+  trains: [{ pattern: /^/, train: false }],
+  tensors: ({ depth, width, patch }, { prompts }) => [{
+    name: promptTensor, shape: [depth, prompts, width], initial: { kind: 'uniform', limit: Math.sqrt(6 / (3 * patch ** 2 + width)) },
+  }],
+  identityAtStart: () => 'random prompts take part in attention from the first step',
+  act: {
+    prompts(context) {
+      const { options: { prompts, variant }, architecture: { width }, batch, block, tensor } = context;
+      const own = tf.reshape(tf.slice(tensor(promptTensor), [block, 0, 0], [1, prompts, width]), [prompts, width]);
+      return variant === 'study'
+        ? forEachImage(drop(own, context), batch)
+        : drop(forEachImage(own, batch), context);
+    },
+  },
+});
+
+function drop(prompts: Tensor, context: HookContext<Options>): Tensor {
+  const { dropout, variant } = context.options;
+  return context.dropout(prompts, dropout ?? (variant === 'study' ? 0.1 : 0), 'vpt');
+}
+
+/** [prompts, width] -> [prompts * batch, width]; by adding zeros, since the gradient of a sum is cheaper than tile's. */
+function forEachImage(prompts: Tensor, batch: number): Tensor {
+  const [count, width] = prompts.shape as [number, number];
+  const repeated = tf.add(tf.reshape(prompts, [count, 1, width]), tf.zeros([1, batch, 1]));
+  return tf.reshape(repeated, [count * batch, width]);
+}

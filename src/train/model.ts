@@ -1,0 +1,43 @@
+/** What the programs of one trial are made from: backbone shape, method, batch, and the tensors and masks that follow. */
+import type { Architecture } from '../common/trial';
+import type { HostTensors } from '../engine/program';
+import type { MaskRequest } from '../peft/bind';
+import { initialize } from '../peft/initialize';
+import { collectMasks } from '../peft/masks';
+import type { Method } from '../peft/method';
+import { trainableTensors, type TrainableTensor } from '../peft/trainable';
+import { initialMoments } from './optimizer';
+
+export interface ModelSpec {
+  architecture: Architecture;
+  method: Method;
+  options: Record<string, unknown>;
+  classes: number;
+  /** Images in a step; the last batch of an epoch is padded. */
+  batch: number;
+  /** Rate at the last block. */
+  dropPath: number;
+  /** Whether the dropout that methods bring with them acts. */
+  dropout: boolean;
+}
+
+export interface Model extends ModelSpec {
+  trainables: TrainableTensor[];
+  /** Feeds of the training program beside the batch. */
+  masks: MaskRequest[];
+}
+
+export async function prepareModel(spec: ModelSpec): Promise<Model> {
+  return { ...spec, trainables: trainableTensors(spec), masks: await collectMasks(spec) };
+}
+
+/** State of a session that trains: trained tensors and their moments. */
+export function initialState(model: Model, { base, seed }: { base: HostTensors; seed: number }): HostTensors {
+  return { ...initialize(model.trainables, { base, seed }), ...initialMoments(model.trainables) };
+}
+
+/** Constants of the session: the backbone without what trains. */
+export function frozenTensors(model: Pick<Model, 'trainables'>, base: HostTensors): HostTensors {
+  const trained = new Set(model.trainables.map(({ name }) => name));
+  return Object.fromEntries(Object.entries(base).filter(([name]) => !trained.has(name)));
+}

@@ -1,0 +1,257 @@
+/** What every file of src/methods must keep, on every engine that this machine has; tested on a tiny ViT. */
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, describe, it } from 'node:test';
+import { fillKeepMask, streamKey } from '../../src/common/random';
+import { engines } from '../../src/engine/engines';
+import type { Engine, HostTensors, Session } from '../../src/engine/program';
+import { tf } from '../../src/engine/tfjs';
+import { loadAdapter, saveAdapter } from '../../src/peft/adapter';
+import { countParameters } from '../../src/peft/count';
+import { foldAdapter } from '../../src/peft/fold';
+import { methods, parseMethodOptions } from '../../src/peft/registry';
+import { trainsBase } from '../../src/peft/trainable';
+import { frozenTensors, initialState, prepareModel, type Model } from '../../src/train/model';
+import { optimizerScalars } from '../../src/train/optimizer';
+import { evaluationProgram, gradientProgram, trainingProgram } from '../../src/train/program';
+import { targetFeeds } from '../../src/train/targets';
+import { baseParameters } from '../../src/vit/architecture';
+import { engineIds, engineOrSkip } from '../fixtures/engines';
+import { tinyArchitecture, tinyBackbone, tinyBatch } from '../fixtures/tiny-vit';
+
+const classes = 3, batch = 4;
+const base = tinyBackbone();
+const reference = engines.cpu;
+
+for (const [id, method] of Object.entries(methods)) {
+  describe(`method ${id}`, () => {
+    for (const options of variantsOf(id)) {
+      const label = JSON.stringify(options);
+      it(`${label}: declared shapes are the real ones, and every base tensor has a rule`, async () => {
+        const model = await modelOf(id, options);
+        const state = initialState(model, { base, seed: 1 });
+        for (const { name, shape } of model.trainables) {
+          assert.deepEqual([...state[name]!.shape], [...shape], name);
+          assert.equal(state[name]!.data.length, shape.reduce((a, b) => a * b, 1), name);
+        }
+        for (const { name } of baseParameters(tinyArchitecture)) assert.equal(typeof trainsBase(method, name), 'boolean');
+        const { trainable, head } = countParameters({ ...model });
+        assert.equal(trainable + head, model.trainables.reduce((sum, { name }) => sum + state[name]!.data.length, 0));
+      });
+
+      it(`${label}: is the identity at the start, or says why not`, async () => {
+        const model = await modelOf(id, options);
+        const logits = await evaluate(reference, model, initialState(model, { base, seed: 1 }));
+        const plain = await modelOf('linear', {});
+        const head = initialState(plain, { base, seed: 1 });
+        const difference = largestDifference(logits, await evaluate(reference, plain, head));
+        if (method.identityAtStart(model.options) === true) assert.ok(difference <= 1e-5, `differs by ${difference}`);
+        else assert.ok(difference > 1e-5, 'declares that it is not the identity, and is');
+      });
+
+      it(`${label}: an adapter saved and loaded is equal`, async () => {
+        const model = await modelOf(id, options);
+        const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'peft-lab-adapter-'));
+        after(() => fs.rmSync(folder, { recursive: true, force: true }));
+        const tensors = randomized(model);
+        await saveAdapter({
+          folder, tensors,
+          manifest: {
+            method: { id, version: method.version, options: model.options }, classes: ['a', 'b', 'c'],
+            backbone: { name: 'tiny', fingerprint: 'f', architecture: tinyArchitecture },
+            normalization: { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] }, resize: 'stretch',
+          },
+        });
+        const loaded = await loadAdapter(folder);
+        assert.deepEqual(loaded.tensors, tensors);
+        assert.deepEqual(loaded.manifest.method.options, model.options);
+      });
+
+      it(`${label}: folded equals unfolded`, async t => {
+        const model = await modelOf(id, options);
+        const added = model.trainables.some(({ source }) => source === 'added');
+        if (added && !method.fold) return t.skip(`${method.title} cannot be folded`);
+        const trained = randomized(model);
+        const folded = foldAdapter({ method, options: model.options, architecture: tinyArchitecture, base, trained });
+        const plain = await modelOf('linear', {});
+        const kept = Object.fromEntries(Object.entries(folded).filter(([name]) => !name.startsWith('head.')));
+        const head = Object.fromEntries(Object.entries(folded).filter(([name]) => name.startsWith('head.')));
+        const difference = largestDifference(
+          await evaluate(reference, model, { ...initialState(model, { base, seed: 1 }), ...trained }),
+          await evaluate(reference, plain, { ...initialState(plain, { base, seed: 1 }), ...head }, kept));
+        assert.ok(difference <= 1e-5, `differs by ${difference}`);
+      });
+
+      for (const engineId of engineIds) {
+        it(`${label} on ${engineId}: gradients equal the reference and finite differences`, async t => {
+          const engine = await engineOrSkip(t, engineId);
+          if (!engine) return;
+          const model = await modelOf(id, options);
+          const state = { ...initialState(model, { base, seed: 1 }), ...randomized(model) };
+          const expected = await gradients(reference, model, state);
+          checkGradients(engine === reference ? expected : await gradients(engine, model, state), expected, model);
+          if (engine === reference) await checkFiniteDifferences(engine, model, state, expected);
+        });
+
+        it(`${label} on ${engineId}: training moves its own tensors only, and all of them`, async t => {
+          const engine = await engineOrSkip(t, engineId);
+          if (!engine) return;
+          const model = await modelOf(id, options, { dropout: true, dropPath: 0.2 });
+          const before = initialState(model, { base, seed: 1 });
+          const session = await open(engine, model, before);
+          try {
+            for (let step = 0; step < 2; step++) await session.call('train', stepFeeds(model, step));
+            const after = await session.readState();
+            assert.deepEqual(Object.keys(after).sort(), Object.keys(before).sort());
+            for (const { name } of model.trainables) assert.ok(largestDifference(after[name]!.data, before[name]!.data) > 0, `${name} did not move`);
+            assert.deepEqual(base, tinyBackbone(), 'the frozen tensors changed');
+          } finally {
+            await session.dispose();
+          }
+        });
+
+        it(`${label} on ${engineId}: a step leaks no tensor`, async t => {
+          const engine = await engineOrSkip(t, engineId);
+          if (!engine) return;
+          const model = await modelOf(id, options, { dropout: true, dropPath: 0.2 });
+          const session = await open(engine, model, initialState(model, { base, seed: 1 }));
+          try {
+            await session.call('train', stepFeeds(model, 0));
+            const { numTensors } = tf.memory();
+            for (let step = 1; step < 4; step++) await session.call('train', stepFeeds(model, step));
+            await session.call('evaluate', { patches: tinyBatch(batch, classes).patches });
+            assert.equal(tf.memory().numTensors, numTensors);
+          } finally {
+            await session.dispose();
+          }
+        });
+
+        it(`${label} on ${engineId}: the loss falls on 16 images`, async t => {
+          const engine = await engineOrSkip(t, engineId);
+          if (!engine) return;
+          const model = await modelOf(id, options, { batch: 16 });
+          const session = await open(engine, model, initialState(model, { base, seed: 1 }));
+          try {
+            const losses: number[] = [];
+            for (let step = 0; step < 40; step++) losses.push((await session.call('train', stepFeeds(model, step, 1e-2)))['loss']!.data[0]!);
+            assert.ok(losses.at(-1)! < 0.75 * losses[0]!, `from ${losses[0]} to ${losses.at(-1)}`);
+          } finally {
+            await session.dispose();
+          }
+        });
+      }
+    }
+  });
+}
+
+/** The defaults, and every value of `variant` where a method has that option; small sizes where it has sizes. */
+function variantsOf(id: string): Record<string, unknown>[] {
+  const { shape } = methods[id]!.options;
+  const sizes = { rank: 2, bottleneck: 4, prompts: 3, alpha: 3 };
+  const small = Object.fromEntries(Object.entries(sizes).filter(([name]) => name in shape));
+  return 'variant' in shape ? [{ ...small, variant: 'study' }, { ...small, variant: 'original' }] : [small];
+}
+
+async function modelOf(id: string, options: Record<string, unknown>, settings: { dropout?: boolean; dropPath?: number; batch?: number } = {}): Promise<Model> {
+  return prepareModel({
+    architecture: tinyArchitecture, method: methods[id]!, options: parseMethodOptions(id, options), classes,
+    batch: settings.batch ?? batch, dropout: settings.dropout ?? false, dropPath: settings.dropPath ?? 0,
+  });
+}
+
+function open(engine: Engine, model: Model, state: HostTensors, backbone = base): Promise<Session> {
+  return engine.open({
+    programs: { train: trainingProgram(model), evaluate: evaluationProgram(model), gradient: gradientProgram(model) },
+    state, constants: frozenTensors(model, backbone), threads: 1,
+  });
+}
+
+async function evaluate(engine: Engine, model: Model, state: HostTensors, backbone = base): Promise<Float32Array> {
+  const session = await open(engine, model, state, backbone);
+  try {
+    return (await session.call('evaluate', { patches: tinyBatch(model.batch, classes).patches }))['logits']!.data as Float32Array;
+  } finally {
+    await session.dispose();
+  }
+}
+
+async function gradients(engine: Engine, model: Model, state: HostTensors): Promise<HostTensors> {
+  const session = await open(engine, model, state);
+  try {
+    return await session.call('gradient', lossFeeds(model));
+  } finally {
+    await session.dispose();
+  }
+}
+
+function lossFeeds(model: Model): HostTensors {
+  const { labels, patches } = tinyBatch(model.batch, classes);
+  return { patches, ...targetFeeds(labels, { classes, labelSmoothing: 0, classWeights: null }) };
+}
+
+function stepFeeds(model: Model, step: number, learningRate = 1e-3): HostTensors {
+  const masks = Object.fromEntries(model.masks.map(({ name, shape, rate }) => {
+    const data = new Uint8Array(shape.reduce((a, b) => a * b, 1));
+    fillKeepMask(data, rate, streamKey(1, 'mask', name, step));
+    return [name, { shape, data }];
+  }));
+  return { ...lossFeeds(model), ...masks, ...optimizerScalars({ step, learningRate, weightDecay: 1e-4 }) };
+}
+
+/** Every trained tensor away from special values such as 0, so that no gradient vanishes by accident. */
+function randomized(model: Model): HostTensors {
+  const start = initialState(model, { base, seed: 5 });
+  const noise = initialState({ ...model, trainables: model.trainables.map(t => ({ name: t.name, shape: t.shape, source: 'added', initial: { kind: 'normal', std: 0.1 } })) }, { base, seed: 6 });
+  return Object.fromEntries(model.trainables.map(({ name, shape }) => [
+    name, { shape, data: (start[name]!.data as Float32Array).map((x, i) => x + noise[name]!.data[i]!) },
+  ]));
+}
+
+/** Each tensor: max|difference| <= 1e-4 max|g|; the key bias, whose gradient is analytically 0, is left out. */
+function checkGradients(own: HostTensors, expected: HostTensors, model: Model): void {
+  assert.ok(Math.abs(own['loss']!.data[0]! - expected['loss']!.data[0]!) <= 1e-5);
+  for (const { name } of model.trainables) {
+    const [a, b] = [own, expected].map(g => withoutKeyBias(name, g[`gradient/${name}`]!.data as Float32Array)) as [Float32Array, Float32Array];
+    const largest = b.reduce((m, x) => Math.max(m, Math.abs(x)), 0);
+    assert.ok(largest > 1e-7, `${name} has no gradient`);
+    assert.ok(largestDifference(a, b) <= 1e-4 * largest, `${name}: ${largestDifference(a, b)} against ${largest}`);
+  }
+}
+
+function withoutKeyBias(name: string, values: Float32Array): Float32Array {
+  if (!name.endsWith('attn.qkv.bias')) return values;
+  const { width } = tinyArchitecture;
+  return Float32Array.from([...values.subarray(0, width), ...values.subarray(2 * width)]);
+}
+
+/** Along each tensor's gradient, (loss(p + h d) - loss(p - h d)) / 2h equals g . d. */
+async function checkFiniteDifferences(engine: Engine, model: Model, state: HostTensors, expected: HostTensors): Promise<void> {
+  const session = await open(engine, model, state);
+  try {
+    for (const { name, shape } of model.trainables) {
+      const gradient = expected[`gradient/${name}`]!.data as Float32Array;
+      const norm = Math.hypot(...gradient);
+      const h = 2e-2;
+      const lossAt = async (sign: number) => {
+        const data = (state[name]!.data as Float32Array).map((x, i) => x + sign * h * gradient[i]! / norm);
+        await session.writeState({ [name]: { shape, data } });
+        return (await session.call('gradient', lossFeeds(model)))['loss']!.data[0]!;
+      };
+      const slope = ((await lossAt(1)) - (await lossAt(-1))) / (2 * h);
+      await session.writeState({ [name]: state[name]! });
+      // A quarter of a percent of rounding in the loss itself is the floor for weak gradients.
+      assert.ok(Math.abs(slope - norm) <= 1e-2 * norm + 2e-5, `${name}: slope ${slope}, gradient ${norm}`);
+    }
+  } finally {
+    await session.dispose();
+  }
+}
+
+function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  assert.equal(a.length, b.length);
+  let largest = 0;
+  for (let i = 0; i < a.length; i++) largest = Math.max(largest, Math.abs(a[i]! - b[i]!));
+  return largest;
+}
