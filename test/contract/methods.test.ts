@@ -135,7 +135,7 @@ for (const [id, method] of Object.entries(methods)) {
           const session = await open(engine, model, initialState(model, { base, seed: 1 }));
           try {
             const losses: number[] = [];
-            for (let step = 0; step < 40; step++) losses.push((await session.call('train', stepFeeds(model, step, 1e-2)))['loss']!.data[0]!);
+            for (let step = 0; step < 24; step++) losses.push((await session.call('train', stepFeeds(model, step, 2e-2)))['loss']!.data[0]!);
             assert.ok(losses.at(-1)! < 0.75 * losses[0]!, `from ${losses[0]} to ${losses.at(-1)}`);
           } finally {
             await session.dispose();
@@ -233,7 +233,7 @@ async function checkFiniteDifferences(engine: Engine, model: Model, state: HostT
     for (const { name, shape } of model.trainables) {
       const gradient = expected[`gradient/${name}`]!.data as Float32Array;
       const norm = Math.hypot(...gradient);
-      const h = 2e-2;
+      const h = 4e-3; // small, for ReLU's kinks; the loss still changes by hundreds of its rounding steps
       const lossAt = async (sign: number) => {
         const data = (state[name]!.data as Float32Array).map((x, i) => x + sign * h * gradient[i]! / norm);
         await session.writeState({ [name]: { shape, data } });
@@ -241,7 +241,7 @@ async function checkFiniteDifferences(engine: Engine, model: Model, state: HostT
       };
       const slope = ((await lossAt(1)) - (await lossAt(-1))) / (2 * h);
       await session.writeState({ [name]: state[name]! });
-      // A quarter of a percent of rounding in the loss itself is the floor for weak gradients.
+      // Rounding of the loss itself is the floor for weak gradients.
       assert.ok(Math.abs(slope - norm) <= 1e-2 * norm + 2e-5, `${name}: slope ${slope}, gradient ${norm}`);
     }
   } finally {
