@@ -165,8 +165,11 @@ function methodEntrySchema(methods: readonly MethodOptionSchema[]) {
   ]).describe('A method id, or {method, options}; an option may be a search range.') as unknown as z.ZodType<MethodEntry>;
 }
 
-const recipeOverrideSchema = recipeSchema.pick({
-  learningRate: true, weightDecay: true, epochs: true, batchSize: true, dropPath: true, warmupEpochs: true,
+/** Without their defaults, which would override the study's recipe. */
+const recipeOverrideSchema = z.strictObject({
+  learningRate: recipeSchema.shape.learningRate.unwrap(), weightDecay: recipeSchema.shape.weightDecay.unwrap(),
+  epochs: recipeSchema.shape.epochs.unwrap(), batchSize: recipeSchema.shape.batchSize.unwrap(),
+  dropPath: recipeSchema.shape.dropPath.unwrap(), warmupEpochs: recipeSchema.shape.warmupEpochs.unwrap(),
 }).partial();
 
 /** Every option optional, and either its own type or a search range. Defaults are applied when a trial is resolved. */

@@ -76,6 +76,8 @@ export interface Trial {
   /** Engine asked for; not part of the id. */
   engine: 'auto' | 'graph' | 'wasm' | 'cpu';
   parameters: ParameterCount;
+  /** Hash of the adapter that `recipe.init` names; stands in the id for its path. */
+  initFingerprint?: string;
 }
 
 export interface ParameterCount {
