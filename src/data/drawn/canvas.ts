@@ -37,7 +37,7 @@ export function paint({ size, data }: Canvas, drawn: Drawn): void {
   const reach = 1.2 * radius * Math.max(stretchU, stretchV) + 1;
   for (let row = Math.max(0, Math.floor(y - reach)); row < Math.min(size, y + reach); row++) {
     for (let column = Math.max(0, Math.floor(x - reach)); column < Math.min(size, x + reach); column++) {
-      const [dx, dy] = [column + 0.5 - x, row + 0.5 - y];
+      const dx = column + 0.5 - x, dy = row + 0.5 - y;
       const u = (dx * cos + dy * sin) / stretchU;
       const v = (dy * cos - dx * sin) / stretchV;
       const cover = opacity * Math.min(1, Math.max(0, 0.5 - outline(u, v) * radius));
@@ -93,7 +93,9 @@ export function createCanvas(size: number, ground: Ground): Canvas {
 
 /** The picture as bytes, [size, size, 3]. */
 export function toPixels({ data }: Canvas): Uint8Array {
-  return Uint8Array.from(data, value => Math.min(255, Math.max(0, Math.round(value * 255))));
+  const pixels = new Uint8ClampedArray(data.length); // clamps, and rounds to the nearest
+  for (let i = 0; i < data.length; i++) pixels[i] = data[i]! * 255;
+  return new Uint8Array(pixels.buffer);
 }
 
 /** -1 to 1. */
@@ -103,8 +105,8 @@ function signed(key: StreamKey, counter: number): number {
 
 /** Bilinear between the noise's grid points, eased so that the cells do not show. */
 function smooth(noise: Float32Array, side: number, x: number, y: number): number {
-  const [column, row] = [Math.floor(x), Math.floor(y)];
-  const [fx, fy] = [ease(x - column), ease(y - row)];
+  const column = Math.floor(x), row = Math.floor(y); // no arrays here: this runs once a pixel
+  const fx = ease(x - column), fy = ease(y - row);
   const at = row * side + column;
   const top = noise[at]! + fx * (noise[at + 1]! - noise[at]!);
   const bottom = noise[at + side]! + fx * (noise[at + side + 1]! - noise[at + side]!);
