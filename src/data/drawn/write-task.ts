@@ -14,7 +14,9 @@ export interface WriteTaskOptions {
 
 /** Draws a task as folder/<split>/<class>/<number>.png. Folders are numbered so that they sort in the order of labels. */
 export async function writeTask(folder: string, { task, counts, seed, size = 64 }: WriteTaskOptions): Promise<void> {
-  const folders = drawnTasks[task].classes.map((name, label) => `${String(label + 1).padStart(2, '0')}-${name}`);
+  const { classes } = drawnTasks[task];
+  const digits = String(classes.length).length;
+  const folders = classes.map((name, label) => `${String(label + 1).padStart(digits, '0')}-${name}`);
   let first = 0; // splits go on from each other: no image is in two
   for (const [split, count] of Object.entries(counts)) {
     await Promise.all(folders.map(name => fs.mkdir(path.join(folder, split, name), { recursive: true })));
