@@ -14,19 +14,28 @@ export interface HashOptions {
   onProgress?: ((done: number, total: number) => void) | undefined;
 }
 
-/** The hash of each file's contents, in the order of the paths. */
-export async function hashContents({ root, paths, cacheFolder, onProgress }: HashOptions): Promise<string[]> {
+/** The hash of each file's contents, in the order of the paths; a UserError for the first that cannot be read. */
+export async function hashContents(options: HashOptions): Promise<string[]> {
+  return (await tryHashContents(options)).map(result => {
+    if (result instanceof UserError) throw result;
+    return result;
+  });
+}
+
+/** The same with an error in the place of each file that cannot be read. */
+export async function tryHashContents({ root, paths, cacheFolder, onProgress }: HashOptions): Promise<(string | UserError)[]> {
   const file = path.join(cacheFolder, 'content-hashes', `${sha256(root).slice(0, 24)}.json`);
   const memory = await readMemory(file);
   let done = 0, learned = 0;
   const hashes = await mapConcurrently(paths, 16, async relative => {
-    const { hash, entry } = await hashFile(path.join(root, relative), memory.get(relative));
-    if (entry) {
-      memory.set(relative, entry);
+    const result = await hashFile(path.join(root, relative), memory.get(relative));
+    onProgress?.(++done, paths.length);
+    if (result instanceof UserError) return result;
+    if (result.entry) {
+      memory.set(relative, result.entry);
       learned++;
     }
-    onProgress?.(++done, paths.length);
-    return hash;
+    return result.hash;
   });
   if (learned) await writeMemory(file, memory);
   return hashes;
@@ -42,14 +51,14 @@ type Entry = readonly [number, number, string];
 /** A file changed this recently may change again within the clock's tick; its hash is not remembered. */
 const settledMs = 2000;
 
-async function hashFile(file: string, known: Entry | undefined): Promise<{ hash: string; entry?: Entry }> {
+async function hashFile(file: string, known: Entry | undefined): Promise<{ hash: string; entry?: Entry } | UserError> {
   try {
     const { size, mtimeMs } = await fs.stat(file);
     if (known?.[0] === size && known[1] === mtimeMs) return { hash: known[2] };
     const hash = sha256(await fs.readFile(file));
     return Date.now() - mtimeMs > settledMs ? { hash, entry: [size, mtimeMs, hash] } : { hash };
   } catch (error) {
-    throw new UserError({ what: `the image cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown reason'})`, where: file, remedy: 'Restore the file or its permissions, or remove it from the data set.', cause: error });
+    return new UserError({ what: `the image cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown reason'})`, where: file, remedy: 'Restore the file or its permissions, or remove it from the data set.', cause: error });
   }
 }
 

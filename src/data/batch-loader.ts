@@ -1,0 +1,157 @@
+/**
+ * The loader's thread: prepares the images, then makes batches ahead of the training loop, whose engine blocks its own
+ * thread. Each stream has a few sets of buffers, which go to the loop full and come back empty; none free, it waits.
+ */
+import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
+import { fillKeepMask, streamKey } from '../common/random';
+import { openOrder, type StepSamples } from './batch-order';
+import { sendError, transferList, type BatchBuffers, type BatchMessage, type FromLoader, type LoaderOptions, type StreamPlan, type ToLoader } from './batch-protocol';
+import type { Pixels } from './decode';
+import { openPatchifier, patchLength, type Patchifier } from './patchify';
+import { prepareImages, type Prepared } from './prepare';
+import { augment, fit } from './transforms';
+
+/** One with the caller, two ahead of it. */
+const bufferSets = 3;
+
+interface Stream {
+  free: BatchBuffers[];
+  /** Wakes the stream when a set of buffers came back or it is to stop. */
+  wake?: (() => void) | undefined;
+  stopped: boolean;
+}
+
+if (parentPort) void serve(parentPort, workerData as LoaderOptions);
+
+async function serve(port: MessagePort, options: LoaderOptions): Promise<void> {
+  const send = (message: FromLoader, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
+  try {
+    const prepared = await prepareImages({ ...options, onProgress: throttle((done, total) => send({ type: 'progress', done, total })) });
+    const streams = new Map<number, Stream>();
+    port.on('message', (message: ToLoader) => {
+      if (message.type === 'start') void runStream(message.stream, message.plan);
+      else if (message.type === 'stop') stop(streams.get(message.stream));
+      else giveBack(streams.get(message.stream), message.buffers);
+    });
+    const runStream = async (id: number, plan: StreamPlan) => {
+      const stream = openStream(plan, options);
+      streams.set(id, stream);
+      try {
+        for await (const batch of makeBatches({ stream, plan, options, prepared })) send({ type: 'batch', stream: id, batch }, transferList(batch));
+        send({ type: 'end', stream: id });
+      } catch (error) {
+        send({ type: 'error', stream: id, error: sendError(error) });
+      } finally {
+        streams.delete(id);
+      }
+    };
+    send({ type: 'ready', usable: prepared.usable, skipped: prepared.skipped });
+  } catch (error) {
+    send({ type: 'error', error: sendError(error) });
+  }
+}
+
+/** At most ten messages a second, and the last one. */
+function throttle(report: (done: number, total: number) => void): (done: number, total: number) => void {
+  let last = 0;
+  return (done, total) => {
+    if (done < total && Date.now() - last < 100) return;
+    last = Date.now();
+    report(done, total);
+  };
+}
+
+function openStream({ batchSize, masks }: StreamPlan, { imageSize, patch }: LoaderOptions): Stream {
+  const free = Array.from({ length: bufferSets }, (): BatchBuffers => ({
+    patches: new Float32Array(patchLength({ imageSize, patch, batch: batchSize })),
+    masks: Object.fromEntries(masks.map(({ name, shape }) => [name, new Uint8Array(shape.reduce((a, b) => a * b, 1))])),
+  }));
+  return { free, stopped: false };
+}
+
+function giveBack(stream: Stream | undefined, buffers: BatchBuffers): void {
+  stream?.free.push(buffers);
+  stream?.wake?.();
+}
+
+function stop(stream: Stream | undefined): void {
+  if (!stream) return;
+  stream.stopped = true;
+  stream.wake?.();
+}
+
+interface MakeOptions {
+  stream: Stream;
+  plan: StreamPlan;
+  options: LoaderOptions;
+  prepared: Prepared;
+}
+
+async function* makeBatches({ stream, plan, options, prepared }: MakeOptions): AsyncGenerator<BatchMessage> {
+  const order = openOrder({ ...plan, samples: prepared.usable.length, seed: options.seed });
+  const patchifier = openPatchifier({ ...options, batch: plan.batchSize });
+  for (let step = plan.firstStep; step < plan.lastStep; step++) {
+    const buffers = await freeBuffers(stream);
+    if (!buffers) return;
+    const samples = order(step);
+    await fillPatches({ samples, patches: buffers.patches, patchifier, plan, options, prepared });
+    for (const { name, rate } of plan.masks) fillKeepMask(buffers.masks[name]!, rate, streamKey(options.seed, 'mask', name, step));
+    yield { ...buffers, ...describeSamples(samples, { plan, options, prepared }), step };
+  }
+}
+
+async function freeBuffers(stream: Stream): Promise<BatchBuffers | undefined> {
+  while (!stream.stopped && !stream.free.length) await new Promise<void>(resolve => { stream.wake = resolve; });
+  // Messages (a stop among them) are only heard between batches if the thread's loop turns.
+  await new Promise(resolve => setImmediate(resolve));
+  return stream.stopped ? undefined : stream.free.shift();
+}
+
+function describeSamples({ epoch, indices: real }: StepSamples, { plan, options, prepared }: Omit<MakeOptions, 'stream'>) {
+  const indices = new Int32Array(plan.batchSize).fill(-1), labels = new Int32Array(plan.batchSize).fill(-1);
+  indices.set(real);
+  real.forEach((index, i) => { labels[i] = options.samples[prepared.usable[index]!]!.label; });
+  return { epoch, count: real.length, indices, labels };
+}
+
+interface FillOptions extends Omit<MakeOptions, 'stream'> {
+  samples: StepSamples;
+  patches: Float32Array;
+  patchifier: Patchifier;
+}
+
+/** How many files are decoded at once where the cache has none. */
+const decodesAhead = 4;
+
+async function fillPatches({ samples: { epoch, indices }, patches, patchifier, plan, options, prepared }: FillOptions): Promise<void> {
+  const decoding = new Map<number, Promise<Pixels>>();
+  for (let i = 0; i < plan.batchSize; i++) {
+    if (i >= indices.length) {
+      patchifier.clear(i, patches);
+      continue;
+    }
+    const sample = prepared.usable[indices[i]!]!;
+    const image = prepared.cached(sample) ?? await decodeAhead(i);
+    patchifier.put(square(image, indices[i]!).data, i, patches);
+  }
+
+  /** Starts the next few as well: where one image is not in the cache, its neighbours seldom are. */
+  async function decodeAhead(i: number): Promise<Pixels> {
+    for (let j = i; j < Math.min(i + decodesAhead, indices.length); j++) {
+      const sample = prepared.usable[indices[j]!]!;
+      if (decoding.has(j) || (j > i && prepared.cached(sample))) continue;
+      const started = prepared.decode(sample);
+      started.catch(() => undefined); // thrown where it is awaited
+      decoding.set(j, started);
+    }
+    const image = await decoding.get(i)!;
+    decoding.delete(i);
+    return image;
+  }
+
+  function square(image: Pixels, index: number): Pixels {
+    const { imageSize, resize: mode, augmentation, seed } = options;
+    if (!augmentation.length) return image;
+    return plan.purpose === 'training' ? augment(image, { imageSize, mode, augmentation, seed, epoch, sample: index }) : fit(image, { imageSize, mode });
+  }
+}
