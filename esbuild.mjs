@@ -17,7 +17,7 @@ const node = {
 };
 const bundles = [
   { ...node, entryPoints: { extension: 'src/extension/extension.ts' }, external: ['vscode'] },
-  { ...node, entryPoints: { cli: 'src/cli/cli.ts', worker: 'src/worker/worker.ts', 'batch-loader': 'src/data/batch-loader.ts' } },
+  { ...node, entryPoints: { cli: 'src/cli/cli.ts', worker: 'src/worker/worker.ts', probe: 'src/worker/probe.ts', 'batch-loader': 'src/data/batch-loader.ts' } },
   { entryPoints: { panel: 'webview/panel.ts' }, platform: 'browser', format: 'iife', target: 'es2022', outdir: 'dist/webview' },
 ];
 
