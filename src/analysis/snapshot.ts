@@ -1,12 +1,12 @@
 import path from 'node:path';
 import { describeError } from '../common/errors';
+import { rankTrials } from '../common/ranking';
 import type { Overlap, Snapshot, SnapshotDataSet, SnapshotTrial } from '../common/snapshot';
 import { readStore } from '../store/read';
 import type { StoreContents, StoredTrial } from '../store/read';
 import { comparedPredictions, confusionOf, overlapsOf } from './comparisons';
 import { labelTrials } from './labels';
 import { secondsLeft } from './progress';
-import { rankTrials } from './ranking';
 import { snapshotTrial, trialTime } from './snapshot-trial';
 
 /** Trials of one data set that are compared in pairs, best first: 40 make 780 pairs. */

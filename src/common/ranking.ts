@@ -1,5 +1,6 @@
-import type { Metrics } from '../common/trial';
-import type { Overlap, SnapshotTrial } from '../common/snapshot';
+/** Which trials are best: pure functions that the panel, the report and the snapshot share. */
+import type { Overlap, SnapshotTrial } from './snapshot';
+import type { Metrics } from './trial';
 
 /** What one trial is judged by when nothing else is said: validation first, since the test split must not select. */
 export function score(trial: { validation: Metrics | null; test: Metrics | null }): number {

@@ -1,0 +1,80 @@
+/** Where the panel runs: in the editor, or by itself in a report page, which carries its data. */
+import { pictureKey, reportElementId } from '../src/common/panel-messages';
+import type { PanelIntent, ReportData, SnapshotMessage } from '../src/common/panel-messages';
+import type { Snapshot } from '../src/common/snapshot';
+import type { PanelContext } from './context';
+
+export interface Host {
+  /** Calls back with every snapshot there is. */
+  listen(show: (shown: Shown) => void): void;
+  send: ((intent: PanelIntent) => void) | null;
+  savedState: unknown;
+  save(state: unknown): void;
+}
+
+export interface Shown {
+  snapshot: Snapshot;
+  picture: PanelContext['picture'];
+  summary: readonly string[];
+}
+
+interface EditorApi {
+  postMessage(message: PanelIntent): void;
+  getState(): unknown;
+  setState(state: unknown): void;
+}
+declare const acquireVsCodeApi: undefined | (() => EditorApi);
+
+export function openHost(): Host {
+  return typeof acquireVsCodeApi === 'function' ? editorHost(acquireVsCodeApi()) : reportHost();
+}
+
+function editorHost(api: EditorApi): Host {
+  return {
+    listen(show) {
+      window.addEventListener('message', (event: MessageEvent<Partial<SnapshotMessage> | undefined>) => {
+        const { type, snapshot, thumbnails = {} } = event.data ?? {};
+        if (type === 'snapshot' && snapshot) show({ snapshot, picture: pictureUnder(snapshot, thumbnails), summary: [] });
+      });
+      api.postMessage({ type: 'ready' });
+    },
+    send: intent => api.postMessage(intent),
+    savedState: api.getState(),
+    save: state => api.setState(state),
+  };
+}
+
+/** `<base>/<path>` with every part of the path escaped. */
+export function pictureUnder(snapshot: Snapshot, thumbnails: Record<string, string>): PanelContext['picture'] {
+  const bases = new Map(snapshot.dataSets.map(({ name, root }) => [name, thumbnails[root]?.replace(/\/$/, '')]));
+  return (dataSet, path) => {
+    const base = bases.get(dataSet);
+    return base === undefined ? null : `${base}/${path.split('/').map(encodeURIComponent).join('/')}`;
+  };
+}
+
+function reportHost(): Host {
+  return {
+    listen(show) {
+      const text = document.getElementById(reportElementId)?.textContent;
+      if (!text) return;
+      const { snapshot, pictures, summary } = JSON.parse(text) as ReportData;
+      followColourScheme();
+      show({ snapshot, summary, picture: (dataSet, path) => pictures[pictureKey(dataSet, path)] ?? null });
+    },
+    send: null,
+    savedState: null,
+    save() { /* A page that opens afresh is what one expects of a report. */ },
+  };
+}
+
+/** The controls look at the classes that the editor would set. */
+function followColourScheme(): void {
+  const dark = matchMedia('(prefers-color-scheme: dark)');
+  const apply = () => {
+    document.body.classList.toggle('vscode-dark', dark.matches);
+    document.body.classList.toggle('vscode-light', !dark.matches);
+  };
+  dark.addEventListener('change', apply);
+  apply();
+}
