@@ -1,0 +1,47 @@
+/** The queue: runs trials one after the other, or several at a time, until they are done or the user stops it. */
+import type { Trial } from '../common/trial';
+import type { Launcher, RunningTrial, TrialOutcome } from './launcher';
+
+export interface RunTrialsOptions {
+  launcher: Launcher;
+  /** In this order. */
+  trials: readonly Trial[];
+  folderOf(trial: Trial): string;
+  /** How many run at a time. */
+  jobs: number;
+  /** Starts no more trials and asks the running ones to checkpoint. */
+  cancel: AbortSignal;
+  /** Ends the running ones at once. */
+  kill: AbortSignal;
+  onStart?(trial: Trial): void;
+  onEnd?(trial: Trial, outcome: TrialOutcome): void;
+}
+
+/** Resolves when nothing runs any more, with how each trial that was started ended. */
+export async function runTrials({ launcher, trials, folderOf, jobs, cancel, kill, onStart, onEnd }: RunTrialsOptions): Promise<Map<string, TrialOutcome>> {
+  const waiting = [...trials];
+  const running = new Set<RunningTrial>();
+  const outcomes = new Map<string, TrialOutcome>();
+  const cancelAll = () => running.forEach(trial => trial.cancel());
+  const killAll = () => running.forEach(trial => trial.kill());
+  cancel.addEventListener('abort', cancelAll);
+  kill.addEventListener('abort', killAll);
+  const work = async () => {
+    for (let next = waiting.shift(); next && !cancel.aborted; next = waiting.shift()) {
+      const trial = launcher.start(folderOf(next));
+      running.add(trial);
+      onStart?.(next);
+      const outcome = await trial.ended;
+      running.delete(trial);
+      outcomes.set(next.id, outcome);
+      onEnd?.(next, outcome);
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: Math.max(1, jobs) }, work));
+  } finally {
+    cancel.removeEventListener('abort', cancelAll);
+    kill.removeEventListener('abort', killAll);
+  }
+  return outcomes;
+}
