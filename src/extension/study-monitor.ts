@@ -1,0 +1,99 @@
+import fs from 'node:fs';
+import * as vscode from 'vscode';
+import type { Snapshot } from '../common/snapshot';
+import { lockHolder, processIsAlive } from '../store/lock';
+import { storePaths } from '../store/paths';
+import { DisposableStore } from './disposables';
+
+const RUNNING_MILLISECONDS = 1000;
+/** Also an idle store is looked at: the command line may start a run in it. */
+const IDLE_MILLISECONDS = 3000;
+
+/**
+ * One store as the editor sees it: polls it once a second while its study runs, and says when what it shows changed and
+ * when a run began or ended. It never writes. The poll goes on until it is disposed of.
+ */
+export class StudyMonitor implements vscode.Disposable {
+  snapshot: Snapshot | null = null;
+  running: boolean;
+  /** When this window started the launcher, milliseconds since 1970; 0 for a run that was found. */
+  started = 0;
+
+  readonly #own = new DisposableStore();
+  readonly #changed = this.#own.add(new vscode.EventEmitter<Snapshot>());
+  readonly #turned = this.#own.add(new vscode.EventEmitter<boolean>());
+  readonly onDidChange = this.#changed.event;
+  /** True when a run began, false when it ended. */
+  readonly onDidTurn = this.#turned.event;
+  #launcher: number | null = null;
+  #timer: NodeJS.Timeout | undefined;
+  #reading: Promise<void> | null = null;
+  #last = '';
+  #disposed = false;
+
+  constructor(readonly store: string, readonly studyFile: string, private readonly log: vscode.LogOutputChannel) {
+    this.running = lockHolder(store) !== null;
+    this.#schedule();
+  }
+
+  /** A launcher was started for this store: it counts as running before it has taken the lock. */
+  expect(launcher: number): void {
+    this.#launcher = launcher;
+    this.started = Date.now();
+    this.#turn(true);
+    void this.refresh();
+  }
+
+  /** Reads the store now; what changed has been announced when it resolves. */
+  async refresh(): Promise<void> {
+    await (this.#reading ??= this.#read().finally(() => {
+      this.#reading = null;
+      this.#schedule();
+    }));
+  }
+
+  dispose(): void {
+    this.#disposed = true;
+    clearTimeout(this.#timer);
+    this.#own.dispose();
+  }
+
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    if (!this.#disposed) this.#timer = setTimeout(() => void this.refresh(), this.running ? RUNNING_MILLISECONDS : IDLE_MILLISECONDS);
+  }
+
+  async #read(): Promise<void> {
+    try {
+      const running = this.#isRunning(); // asked first: a run that ends while the store is read is read once more
+      if (fs.existsSync(storePaths(this.store).study)) this.#announce(await this.#build());
+      this.#turn(running);
+    } catch (error) {
+      this.log.error(`${this.store} cannot be read`, error as Error);
+    }
+  }
+
+  async #build(): Promise<Snapshot> {
+    const { buildSnapshot } = await import('../analysis/snapshot');
+    return buildSnapshot(this.store);
+  }
+
+  #announce(snapshot: Snapshot): void {
+    const text = JSON.stringify(snapshot);
+    if (text === this.#last || this.#disposed) return;
+    this.#last = text;
+    this.snapshot = snapshot;
+    this.#changed.fire(snapshot);
+  }
+
+  #isRunning(): boolean {
+    if (this.#launcher !== null && !processIsAlive(this.#launcher)) this.#launcher = null;
+    return this.#launcher !== null || lockHolder(this.store) !== null;
+  }
+
+  #turn(running: boolean): void {
+    if (running === this.running || this.#disposed) return;
+    this.running = running;
+    this.#turned.fire(running);
+  }
+}
