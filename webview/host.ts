@@ -1,6 +1,6 @@
 /** Where the panel runs: in the editor, or by itself in a report page, which carries its data. */
 import { pictureKey, reportElementId } from '../src/common/panel-messages';
-import type { PanelIntent, ReportData, SnapshotMessage } from '../src/common/panel-messages';
+import type { PanelIntent, PanelState as SavedPanelState, ReportData, SnapshotMessage } from '../src/common/panel-messages';
 import type { Snapshot } from '../src/common/snapshot';
 import type { PanelContext } from './context';
 
@@ -30,17 +30,24 @@ export function openHost(): Host {
 }
 
 function editorHost(api: EditorApi): Host {
+  let store: string | undefined; // kept with the state: by it the editor finds the study after a reload
+  const save = (state: unknown) => api.setState({ ...state as object, store } satisfies Partial<SavedPanelState>);
   return {
     listen(show) {
       window.addEventListener('message', (event: MessageEvent<Partial<SnapshotMessage> | undefined>) => {
         const { type, snapshot, thumbnails = {} } = event.data ?? {};
-        if (type === 'snapshot' && snapshot) show({ snapshot, picture: pictureUnder(snapshot, thumbnails), summary: [] });
+        if (type !== 'snapshot' || !snapshot) return;
+        if (store !== snapshot.study.store) {
+          store = snapshot.study.store;
+          save(api.getState());
+        }
+        show({ snapshot, picture: pictureUnder(snapshot, thumbnails), summary: [] });
       });
       api.postMessage({ type: 'ready' });
     },
     send: intent => api.postMessage(intent),
     savedState: api.getState(),
-    save: state => api.setState(state),
+    save,
   };
 }
 

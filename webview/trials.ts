@@ -1,7 +1,7 @@
 /** Which trials are shown, in which order, and how: pure functions over a snapshot. */
 import { bestPerMethod } from '../src/common/ranking';
 import type { Overlap, Snapshot, SnapshotTrial, TrialStatus } from '../src/common/snapshot';
-import { duration, integer, percent, rate, setting } from './format';
+import { duration, integer, percent, rate, setting } from '../src/common/format';
 import type { PanelState } from './state';
 
 export interface Column {

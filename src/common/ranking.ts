@@ -24,8 +24,3 @@ export function ensembleGain(overlap: Pick<Overlap, 'samples' | 'ensembleTop1' |
   const wrong = Math.min(overlap.onlyAWrong, overlap.onlyBWrong) + overlap.bothWrong;
   return overlap.samples ? overlap.ensembleTop1 - (1 - wrong / overlap.samples) : 0;
 }
-
-/** The pair whose ensemble is the most accurate; null when there are no pairs. */
-export function bestEnsemble(overlaps: readonly Overlap[]): Overlap | null {
-  return overlaps.reduce<Overlap | null>((best, o) => !best || o.ensembleTop1 > best.ensembleTop1 ? o : best, null);
-}

@@ -1,5 +1,5 @@
 import type { Confusion } from '../../src/common/snapshot';
-import { percent } from '../format';
+import { percent } from '../../src/common/format';
 import type { Chart } from './chart-element';
 import { axisName, tooltip, tooltipContent } from './parts';
 import { mix } from './theme';

@@ -1,6 +1,6 @@
 import type { EChartsCoreOption } from 'echarts/core';
 import type { SnapshotTrial } from '../../src/common/snapshot';
-import { percent } from '../format';
+import { percent } from '../../src/common/format';
 import type { Chart } from './chart-element';
 import { axisLines, axisName, tooltip, tooltipContent } from './parts';
 import { methodColour, variantDash } from './theme';

@@ -1,5 +1,5 @@
 import type { SnapshotTrial } from '../../src/common/snapshot';
-import { integer, magnitude, percent } from '../format';
+import { integer, magnitude, percent } from '../../src/common/format';
 import type { Chart } from './chart-element';
 import type { Appearances } from './curves';
 import { axisLines, axisName, tooltip, tooltipContent } from './parts';

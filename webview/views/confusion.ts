@@ -5,7 +5,7 @@ import type { Cell } from '../charts/confusion-heat-map';
 import type { PanelContext } from '../context';
 import { h } from '../dom';
 import type { Child, Tree } from '../dom';
-import { counted, percent } from '../format';
+import { counted, percent } from '../../src/common/format';
 import { gallery } from './gallery';
 
 /** A trial's confusion matrix, its most frequent mistakes and their pictures. */

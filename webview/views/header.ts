@@ -3,7 +3,7 @@ import type { PanelContext } from '../context';
 import { h } from '../dom';
 import type { Child, Tree } from '../dom';
 import { button } from '../elements';
-import { counted, duration } from '../format';
+import { counted, duration } from '../../src/common/format';
 
 /** Name, progress and what can be done; in a report the findings instead. */
 export function header(context: PanelContext): Tree {

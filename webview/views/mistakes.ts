@@ -4,7 +4,7 @@ import type { PanelContext } from '../context';
 import { h } from '../dom';
 import type { Child } from '../dom';
 import { dropdown } from '../elements';
-import { percent } from '../format';
+import { percent } from '../../src/common/format';
 import { overlapBetween } from '../trials';
 import { confusionSection } from './confusion';
 import { noAnswers } from './empty';

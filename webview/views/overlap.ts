@@ -2,7 +2,7 @@ import type { Overlap, PairMistake, SnapshotTrial } from '../../src/common/snaps
 import type { PanelContext } from '../context';
 import { h } from '../dom';
 import type { Child, Tree } from '../dom';
-import { counted, integer, percent, points } from '../format';
+import { counted, integer, percent, points } from '../../src/common/format';
 import type { PanelState } from '../state';
 import { gallery } from './gallery';
 

@@ -8,7 +8,7 @@ import type { PanelContext } from '../context';
 import { h } from '../dom';
 import type { Child, Tree } from '../dom';
 import { dropdown } from '../elements';
-import { integer, percent } from '../format';
+import { integer, percent } from '../../src/common/format';
 import { paretoFront } from '../pareto';
 import type { PanelState } from '../state';
 import { appearances as appearancesOf } from '../trials';

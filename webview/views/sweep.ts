@@ -5,7 +5,7 @@ import type { PanelContext } from '../context';
 import { h } from '../dom';
 import type { Child } from '../dom';
 import { button, dropdown, textField } from '../elements';
-import { counted, percent } from '../format';
+import { counted, percent } from '../../src/common/format';
 import { appearances as appearancesOf, drawnTrials, filterTrials, sortTrials } from '../trials';
 import { noTrials } from './empty';
 import { icon } from './icons';
