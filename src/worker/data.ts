@@ -1,0 +1,79 @@
+/** The trial's images as batches: what trains, and every split that is evaluated. */
+import path from 'node:path';
+import { cacheFolder } from '../common/paths';
+import type { Sample, Trial, TrialEvent } from '../common/trial';
+import { openBatches, type Batches } from '../data/batches';
+import type { EvaluatedSplit } from '../train/loop';
+
+export interface TrialData {
+  train: Batches;
+  evaluated: Partial<Record<EvaluatedSplit, Batches>>;
+  /** Extra test sets by name. */
+  extra: Record<string, Batches>;
+  /** Of everything opened. */
+  skipped: { path: string; reason: string }[];
+  /** Samples of each class, by split, without those skipped. */
+  classCounts: Record<string, number[]>;
+  close(): Promise<void>;
+}
+
+export async function openTrialData(trial: Trial, samples: readonly Sample[], onEvent: (event: TrialEvent) => void): Promise<TrialData> {
+  const { recipe: { trainOn, augmentation }, evaluation, data } = trial;
+  const opened: Batches[] = [];
+  const open = async (what: string, splits: string[], options: Partial<OpenOptions> = {}) => {
+    const batches = await openSplit({ trial, samples: samples.filter(({ split }) => splits.includes(split)), what, onEvent, augmentation: [], root: data.root, ...options });
+    opened.push(batches);
+    return batches;
+  };
+  try {
+    const train = await open('train', trainOn === 'train' ? ['train'] : ['train', 'validation'], { augmentation });
+    const evaluated: TrialData['evaluated'] = {};
+    for (const split of evaluatedSplits(trial, samples)) evaluated[split] = await open(split, [split]);
+    const extra: TrialData['extra'] = {};
+    for (const { name } of evaluation.extra) extra[name] = await open(name, [`extra/${name}`], { root: data.extraRoots[name] ?? data.root });
+    return {
+      train, evaluated, extra,
+      skipped: opened.flatMap(({ skipped }) => skipped),
+      classCounts: countClasses({ train, ...evaluated, ...withPrefix(extra) }, data.classes.length),
+      close: async () => { await Promise.all(opened.map(batches => batches.close())); },
+    };
+  } catch (error) {
+    await Promise.all(opened.map(batches => batches.close()));
+    throw error;
+  }
+}
+
+interface OpenOptions {
+  trial: Trial;
+  samples: Sample[];
+  what: string;
+  root: string;
+  augmentation: Trial['recipe']['augmentation'];
+  onEvent(event: TrialEvent): void;
+}
+
+function openSplit({ trial, samples, what, root, augmentation, onEvent }: OpenOptions): Promise<Batches> {
+  const { backbone: { architecture: { imageSize, patch } }, recipe: { normalization, resize, seed }, data: { onBadImage } } = trial;
+  return openBatches({
+    root, samples, imageSize, patch, normalization, resize, augmentation, onBadImage, seed, cacheFolder: path.join(cacheFolder(), 'images'),
+    onProgress: (done, total) => onEvent({ type: 'prepare', time: Date.now(), done, total, what }),
+  });
+}
+
+/** What is trained on is not evaluated: nothing would be learnt from it. */
+function evaluatedSplits({ recipe, evaluation }: Trial, samples: readonly Sample[]): EvaluatedSplit[] {
+  const wanted = evaluation.splits.filter(split => split === 'test' || recipe.trainOn === 'train');
+  return wanted.filter(split => samples.some(sample => sample.split === split));
+}
+
+function withPrefix(extra: Record<string, Batches>): Record<string, Batches> {
+  return Object.fromEntries(Object.entries(extra).map(([name, batches]) => [`extra/${name}`, batches]));
+}
+
+function countClasses(splits: Record<string, Batches>, classes: number): Record<string, number[]> {
+  return Object.fromEntries(Object.entries(splits).map(([split, { usable }]) => {
+    const counts = new Array<number>(classes).fill(0);
+    for (const { label } of usable) if (label >= 0) counts[label]! += 1;
+    return [split, counts];
+  }));
+}

@@ -1,0 +1,180 @@
+/** Loads what a trial names, trains, and writes predictions, adapter and, last, the result. */
+import fs from 'node:fs';
+import { UserError } from '../common/errors';
+import type { Metrics, Trial, TrialEvent, TrialResult } from '../common/trial';
+import type { HostTensors, Session } from '../engine/program';
+import { checkBackbone, loadAdapter, saveAdapter } from '../peft/adapter';
+import { findMethod } from '../peft/registry';
+import type { OpenTrial } from '../store/trial-store';
+import { evaluate, type Evaluated } from '../train/evaluate';
+import { adapterOf, imagesPerSecond, selectionSplit, train, type Trained } from '../train/loop';
+import { frozenTensors, initialState, prepareModel, type Model } from '../train/model';
+import { evaluationProgram, trainingProgram } from '../train/program';
+import { loadBackbone, type Backbone } from '../vit/weights';
+import { openTrialData, type TrialData } from './data';
+import type { TrialEngine } from './engine';
+import { Stopped, type StopSignal } from './stop';
+
+export interface TrialWork {
+  opened: OpenTrial;
+  engine: TrialEngine;
+  stop: StopSignal;
+  onEvent(event: TrialEvent): void;
+}
+
+/** Throws Stopped when a stop was asked for; the checkpoint is written then if there was anything to keep. */
+export async function trainAndRecord(work: TrialWork): Promise<void> {
+  const { opened, engine: { engine, threads }, stop, onEvent } = work;
+  const { trial } = opened;
+  onEvent({ type: 'phase', time: Date.now(), phase: 'preparing' });
+  const warnings = openWarnings(work);
+  const backbone = await stop.race(loadTrialBackbone(trial));
+  const model = await prepareModel({
+    architecture: backbone.architecture, method: findMethod(trial.method.id), options: trial.method.options,
+    classes: trial.data.classes.length, batch: trial.recipe.batchSize, dropPath: trial.recipe.dropPath, dropout: trial.recipe.dropout,
+  });
+  const state = await startingState({ trial, model, backbone, warn: warnings.add });
+  const data = await stop.race(openTrialData(trial, await opened.samples(), onEvent));
+  try {
+    warnAboutRecipe(trial, data, warnings.add);
+    const session = await engine.open({
+      programs: { train: trainingProgram(model), evaluate: evaluationProgram(model) },
+      state, constants: frozenTensors(model, backbone.tensors), threads,
+    });
+    try {
+      const trained = await train({
+        trial, model, session, engine: { id: engine.id, threads }, data, checkpointFile: opened.latestCheckpoint,
+        stopRequested: stop.requested, onEvent,
+      });
+      if (!trained.finished) throw new Stopped('a stop was requested');
+      await recordResult(work, { model, session, data, trained, warnings: warnings.all });
+    } finally {
+      await session.dispose();
+    }
+  } finally {
+    await data.close();
+  }
+}
+
+async function loadTrialBackbone({ backbone }: Trial): Promise<Backbone> {
+  const { heads, layerNormEpsilon, activation, imageSize } = backbone.architecture;
+  const loaded = await loadBackbone({ file: backbone.file, architecture: { heads, layerNormEpsilon, activation }, imageSize });
+  if (loaded.fingerprint !== backbone.fingerprint) {
+    throw new UserError({ what: 'the backbone changed since the study was started', where: backbone.file, remedy: 'Run the study again: its trials are then made for the file as it is now.' });
+  }
+  return loaded;
+}
+
+interface StartOptions {
+  trial: Trial;
+  model: Model;
+  backbone: Backbone;
+  warn(message: string): void;
+}
+
+/** By seed, or from the adapter that the recipe names. */
+async function startingState({ trial, model, backbone, warn }: StartOptions): Promise<HostTensors> {
+  const state = initialState(model, { base: backbone.tensors, seed: trial.recipe.seed });
+  if (trial.recipe.init === undefined) return state;
+  const adapter = await loadAdapter(trial.recipe.init);
+  checkBackbone(adapter, backbone);
+  const wrong = model.trainables.find(({ name, shape, source }) => source !== 'head' && adapter.tensors[name]?.shape.join() !== shape.join());
+  if (adapter.manifest.method.id !== trial.method.id || wrong) {
+    throw new UserError({
+      what: `it holds ${adapter.manifest.method.id} ${JSON.stringify(adapter.manifest.method.options)}; the trial trains ${trial.method.id} ${JSON.stringify(trial.method.options)}`,
+      where: trial.recipe.init, remedy: 'Start from an adapter of the same method and options.',
+    });
+  }
+  const keepsHead = adapter.manifest.classes.length === trial.data.classes.length;
+  if (!keepsHead) warn(`the adapter to start from knows ${adapter.manifest.classes.length} classes and this data set has ${trial.data.classes.length}: the head starts anew`);
+  const taken = model.trainables.filter(({ source }) => source !== 'head' || keepsHead);
+  return { ...state, ...Object.fromEntries(taken.map(({ name }) => [name, adapter.tensors[name]!])) };
+}
+
+interface Finished {
+  model: Model;
+  session: Session;
+  data: TrialData;
+  trained: Trained;
+  warnings: readonly string[];
+}
+
+/** The kept epoch's adapter with its predictions; then the result, which marks the trial as finished. */
+async function recordResult(work: TrialWork, finished: Finished): Promise<void> {
+  const { opened } = work;
+  const { data, trained } = finished;
+  const [last, best] = [trained.progress.last, trained.progress.best];
+  if (!last || !best) throw new Error('the training ended without an evaluated epoch');
+  const keptEpoch = trained.best ? best.epoch : last.epoch;
+  const { tensors, evaluations } = await evaluateKept(work, finished, keptEpoch);
+  for (const [split, { batches, evaluated }] of Object.entries(evaluations)) {
+    await opened.writePredictions(split, { logits: evaluated.logits, samples: batches.usable });
+  }
+  await saveTrialAdapter(opened, tensors);
+  const extra = Object.fromEntries(Object.keys(data.extra).map((name): [string, Metrics] => [name, evaluations[`extra/${name}`]!.evaluated.metrics]));
+  opened.writeResult(resultOf(work, finished, { last, best, keptEpoch, extra }));
+  fs.rmSync(opened.latestCheckpoint, { force: true });
+}
+
+type Evaluations = Record<string, { batches: TrialData['train']; evaluated: Evaluated }>;
+
+/** Evaluates every split with the kept tensors, unless the last epoch's evaluation is at hand and is the kept one. */
+async function evaluateKept({ stop, onEvent }: TrialWork, { model, session, data, trained }: Finished, keptEpoch: number): Promise<{ tensors: HostTensors; evaluations: Evaluations }> {
+  const isLast = keptEpoch === trained.progress.last!.epoch;
+  const tensors = isLast ? adapterOf(model, await session.readState()) : trained.best!;
+  if (!isLast) await session.writeState(tensors);
+  const splits = Object.entries({ ...data.evaluated, ...Object.fromEntries(Object.entries(data.extra).map(([name, batches]) => [`extra/${name}`, batches])) });
+  const evaluations: Evaluations = {};
+  for (const [split, batches] of splits) {
+    const known = isLast ? (trained.lastEvaluation as Record<string, Evaluated | undefined>)[split] : undefined;
+    if (!known) onEvent({ type: 'phase', time: Date.now(), phase: 'evaluating', detail: split });
+    const evaluated = known ?? await evaluate({ session, model, batches, stopRequested: stop.requested });
+    if (!evaluated) throw new Stopped('a stop was requested');
+    evaluations[split] = { batches, evaluated };
+  }
+  return { tensors, evaluations };
+}
+
+function saveTrialAdapter({ trial, adapterFolder }: OpenTrial, tensors: HostTensors): Promise<void> {
+  const { method: { id, version, options }, backbone: { name, fingerprint, architecture }, recipe: { normalization, resize }, data: { classes } } = trial;
+  return saveAdapter({
+    folder: adapterFolder, tensors,
+    manifest: { method: { id, version, options }, backbone: { name, fingerprint, architecture }, classes, normalization, resize },
+  });
+}
+
+function resultOf(
+  { opened: { trial }, engine: { engine } }: TrialWork, { data, trained: { progress }, warnings }: Finished,
+  scores: Pick<TrialResult, 'last' | 'best' | 'extra'> & { keptEpoch: number },
+): TrialResult {
+  const { last, best, extra, keptEpoch } = scores;
+  return {
+    trial: trial.id, finished: Date.now(), engines: progress.engines,
+    bitReproducible: engine.deterministic && progress.engines.length === 1,
+    steps: progress.step, epochs: progress.epochs, trainSeconds: progress.seconds, imagesPerSecond: imagesPerSecond(progress),
+    peakMemoryMiB: process.resourceUsage().maxRSS / 1024,
+    last, best, selection: { split: selectionSplit({ data }), metric: trial.recipe.selection.metric, keptEpoch },
+    extra, parameters: trial.parameters, skippedImages: data.skipped, classCounts: data.classCounts, warnings: [...warnings],
+  };
+}
+
+/** Warnings are told when they arise, and stand in the result. */
+function openWarnings({ opened: { trial }, engine, onEvent }: TrialWork) {
+  const all = [...trial.backbone.warnings];
+  const add = (message: string) => {
+    all.push(message);
+    onEvent({ type: 'warning', time: Date.now(), message });
+  };
+  if (engine.differsFromCheckpoint) add(engine.differsFromCheckpoint);
+  return { all, add };
+}
+
+function warnAboutRecipe({ recipe }: Trial, data: TrialData, warn: (message: string) => void): void {
+  if (data.skipped.length) warn(`${data.skipped.length} image${data.skipped.length === 1 ? ' was' : 's were'} skipped: ${data.skipped.slice(0, 3).map(({ path }) => path).join(', ')}${data.skipped.length > 3 ? ', ...' : ''}`);
+  if (recipe.schedule !== 'constant' && recipe.warmupEpochs >= recipe.epochs && recipe.steps === undefined) {
+    warn(`the warm-up of ${recipe.warmupEpochs} epochs is not shorter than the training of ${recipe.epochs}: the learning rate never reaches ${recipe.learningRate}`);
+  }
+  if (recipe.selection.epoch === 'best' && !data.evaluated.validation) {
+    warn('there is no validation split to choose the best epoch on: the last epoch is kept');
+  }
+}
