@@ -31,7 +31,7 @@ export function openHost(): Host {
 
 function editorHost(api: EditorApi): Host {
   let store: string | undefined; // kept with the state: by it the editor finds the study after a reload
-  const save = (state: unknown) => api.setState({ ...state as object, store } satisfies Partial<SavedPanelState>);
+  const save = (state: unknown) => api.setState({ ...state as object, ...(store !== undefined && { store } satisfies SavedPanelState) });
   return {
     listen(show) {
       window.addEventListener('message', (event: MessageEvent<Partial<SnapshotMessage> | undefined>) => {
