@@ -2,6 +2,7 @@
  * The graph engine: a program is traced once, written as one ONNX graph and run by ONNX Runtime in one call a step.
  * State stays in buffers that ONNX Runtime reads and writes where they lie.
  */
+import type * as OnnxRuntime from 'onnxruntime-node';
 import { UserError } from '../common/errors';
 import { findProgram } from './eager';
 import { checkFeeds } from './feeds';
@@ -13,7 +14,7 @@ import { trace } from './graph/trace';
 import { updateName, writeOnnx } from './onnx/write';
 import type { HostTensor, HostTensors, Program, Session, SessionOptions } from './program';
 
-type Ort = typeof import('onnxruntime-node');
+type Ort = typeof OnnxRuntime;
 type OrtTensor = InstanceType<Ort['Tensor']>;
 type OrtSession = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
 
