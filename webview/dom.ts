@@ -32,9 +32,9 @@ export function patch(parent: Element, trees: readonly (Tree | string)[]): void 
   for (const tree of trees) {
     const node = reusable.get(identity(tree))?.shift() ?? create(tree, parent);
     kept.add(node);
+    update(node, tree); // before it is inserted: controls look at their attributes when they are connected
     if (node === cursor) cursor = cursor.nextSibling;
     else parent.insertBefore(node, cursor);
-    update(node, tree);
   }
   for (const node of [...parent.childNodes]) if (!kept.has(node)) node.remove();
 }

@@ -40,7 +40,8 @@ export interface Choice {
 export function dropdown({ label, value, choices, onChange }: {
   label: string; value: string; choices: readonly Choice[]; onChange: (value: string) => void;
 }): Tree {
-  return h('label', { key: label, class: 'field' },
+  // No <label>: its click would reach the list a second time and close it again.
+  return h('div', { key: label, class: 'field' },
     h('span', { class: 'field-name', 'aria-hidden': 'true' }, label),
     h('vscode-dropdown', {
       'aria-label': label, '.value': value,

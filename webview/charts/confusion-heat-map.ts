@@ -55,7 +55,8 @@ function data(matrix: number[][], sums: number[], theme: ChartTheme, chosen: Cel
     const share = sums[label] ? count / sums[label] : 0;
     const isChosen = chosen?.label === label && chosen.predicted === predicted;
     const strength = count ? (label === predicted ? 0.15 + 0.75 * share : Math.min(1, 0.25 + 2 * share)) : 0;
-    const colour = mix(label === predicted ? theme.right : theme.wrong, theme.background, strength);
+    const empty = mix(theme.foreground, theme.background, 0.045);
+    const colour = mix(label === predicted ? theme.right : theme.wrong, empty, strength);
     return [{
       value: [predicted, label, count],
       itemStyle: { color: colour, borderColor: isChosen ? theme.foreground : theme.background, borderWidth: isChosen ? 2 : everyCell ? 1 : 0 },
@@ -84,7 +85,7 @@ function content({ value: [predicted, label, count] }: Datum, { classes, sums }:
 function classAxis(theme: ChartTheme, classes: readonly string[]) {
   return {
     type: 'category' as const, data: [...classes], axisLine: { show: false }, axisTick: { show: false },
-    splitArea: { show: true, areaStyle: { color: [mix(theme.foreground, theme.background, 0.04)] } },
+    splitArea: { show: classes.length > numberedClasses, areaStyle: { color: [mix(theme.foreground, theme.background, 0.045)] } },
   };
 }
 

@@ -4,6 +4,7 @@ import { h } from '../dom';
 import type { Child, Tree } from '../dom';
 import { button } from '../elements';
 import { counted, duration } from '../../src/common/format';
+import { icon } from './icons';
 
 /** Name, progress and what can be done; in a report the findings instead. */
 export function header(context: PanelContext): Tree {
@@ -49,5 +50,5 @@ function progressBar({ progress: { finished, failed, total }, running, trials }:
 
 function warnings({ warnings: all }: Snapshot): Child {
   if (!all.length) return null;
-  return h('details', { class: 'notice' }, h('summary', {}, counted(all.length, 'warning')), h('ul', {}, all.map(w => h('li', {}, w))));
+  return h('details', { class: 'notice' }, h('summary', {}, icon('warning'), counted(all.length, 'warning')), h('ul', {}, all.map(w => h('li', {}, w))));
 }

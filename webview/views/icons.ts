@@ -5,7 +5,7 @@ import type { Tree } from '../dom';
 /** Outlines on a 16 x 16 grid, drawn for this panel. */
 const outlines: Record<TrialStatus | 'warning', string> = {
   queued: 'M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 1 0 0-11',
-  running: 'M8 2.5a5.5 5.5 0 0 1 5.5 5.5',
+  running: 'M8 2.5a5.5 5.5 0 1 1-5.5 5.5',
   finished: 'M3 8.5l3.5 3.5L13 4.5',
   failed: 'M4 4l8 8M12 4l-8 8',
   cancelled: 'M8 2.5a5.5 5.5 0 1 0 0 11a5.5 5.5 0 1 0 0-11M4.2 11.8l7.6-7.6',
