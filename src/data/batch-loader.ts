@@ -1,21 +1,24 @@
 /**
  * The loader's thread: prepares the images, then makes batches ahead of the training loop, whose engine blocks its own
  * thread. Each stream has a few sets of buffers, which go to the loop full and come back empty; none free, it waits.
+ * Sets outlive their stream, for the next of the same shape: tens of megabytes each, they are not left to the collector.
  */
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { fillKeepMask, streamKey } from '../common/random';
 import { openOrder, type StepSamples } from './batch-order';
 import { sendError, transferList, type BatchBuffers, type BatchMessage, type FromLoader, type LoaderOptions, type StreamPlan, type ToLoader } from './batch-protocol';
 import type { Pixels } from './decode';
-import { openPatchifier, patchLength, type Patchifier } from './patchify';
+import { openBufferPool, type BufferPool } from './buffer-pool';
+import { openPatchifier, type Patchifier } from './patchify';
 import { prepareImages, type Prepared } from './prepare';
 import { augment, fit } from './transforms';
 
-/** One with the caller, two ahead of it. */
-const bufferSets = 3;
+/** One with the caller and the rest ahead of it; evaluations, of which several loaders have one, do with less memory. */
+const bufferSets = { training: 3, evaluation: 2 };
 
 interface Stream {
-  free: BatchBuffers[];
+  /** Sets that it may still take. */
+  open: number;
   /** Wakes the stream when a set of buffers came back or it is to stop. */
   wake?: (() => void) | undefined;
   stopped: boolean;
@@ -27,17 +30,17 @@ async function serve(port: MessagePort, options: LoaderOptions): Promise<void> {
   const send = (message: FromLoader, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
   try {
     const prepared = await prepareImages({ ...options, onProgress: throttle((done, total) => send({ type: 'progress', done, total })) });
-    const streams = new Map<number, Stream>();
+    const streams = new Map<number, Stream>(), pool = openBufferPool(options);
     port.on('message', (message: ToLoader) => {
       if (message.type === 'start') void runStream(message.stream, message.plan);
       else if (message.type === 'stop') stop(streams.get(message.stream));
-      else giveBack(streams.get(message.stream), message.buffers);
+      else giveBack(streams.get(message.stream), message.buffers, pool);
     });
     const runStream = async (id: number, plan: StreamPlan) => {
-      const stream = openStream(plan, options);
+      const stream: Stream = { open: bufferSets[plan.purpose], stopped: false };
       streams.set(id, stream);
       try {
-        for await (const batch of makeBatches({ stream, plan, options, prepared })) send({ type: 'batch', stream: id, batch }, transferList(batch));
+        for await (const batch of makeBatches({ stream, pool, plan, options, prepared })) send({ type: 'batch', stream: id, batch }, transferList(batch));
         send({ type: 'end', stream: id });
       } catch (error) {
         send({ type: 'error', stream: id, error: sendError(error) });
@@ -61,17 +64,11 @@ function throttle(report: (done: number, total: number) => void): (done: number,
   };
 }
 
-function openStream({ batchSize, masks }: StreamPlan, { imageSize, patch }: LoaderOptions): Stream {
-  const free = Array.from({ length: bufferSets }, (): BatchBuffers => ({
-    patches: new Float32Array(patchLength({ imageSize, patch, batch: batchSize })),
-    masks: Object.fromEntries(masks.map(({ name, shape }) => [name, new Uint8Array(shape.reduce((a, b) => a * b, 1))])),
-  }));
-  return { free, stopped: false };
-}
-
-function giveBack(stream: Stream | undefined, buffers: BatchBuffers): void {
-  stream?.free.push(buffers);
-  stream?.wake?.();
+function giveBack(stream: Stream | undefined, buffers: BatchBuffers, pool: BufferPool): void {
+  pool.put(buffers);
+  if (!stream) return;
+  stream.open++;
+  stream.wake?.();
 }
 
 function stop(stream: Stream | undefined): void {
@@ -82,17 +79,18 @@ function stop(stream: Stream | undefined): void {
 
 interface MakeOptions {
   stream: Stream;
+  pool: BufferPool;
   plan: StreamPlan;
   options: LoaderOptions;
   prepared: Prepared;
 }
 
-async function* makeBatches({ stream, plan, options, prepared }: MakeOptions): AsyncGenerator<BatchMessage> {
+async function* makeBatches({ stream, pool, plan, options, prepared }: MakeOptions): AsyncGenerator<BatchMessage> {
   const order = openOrder({ ...plan, samples: prepared.usable.length, seed: options.seed });
   const patchifier = openPatchifier({ ...options, batch: plan.batchSize });
   for (let step = plan.firstStep; step < plan.lastStep; step++) {
-    const buffers = await freeBuffers(stream);
-    if (!buffers) return;
+    if (!await isOpen(stream)) return;
+    const buffers = pool.take(plan);
     const samples = order(step);
     await fillPatches({ samples, patches: buffers.patches, patchifier, plan, options, prepared });
     for (const { name, rate } of plan.masks) fillKeepMask(buffers.masks[name]!, rate, streamKey(options.seed, 'mask', name, step));
@@ -100,21 +98,23 @@ async function* makeBatches({ stream, plan, options, prepared }: MakeOptions): A
   }
 }
 
-async function freeBuffers(stream: Stream): Promise<BatchBuffers | undefined> {
-  while (!stream.stopped && !stream.free.length) await new Promise<void>(resolve => { stream.wake = resolve; });
+/** Waits until the stream may take a set of buffers; false: it is to stop. */
+async function isOpen(stream: Stream): Promise<boolean> {
+  while (!stream.stopped && !stream.open) await new Promise<void>(resolve => { stream.wake = resolve; });
   // Messages (a stop among them) are only heard between batches if the thread's loop turns.
   await new Promise(resolve => setImmediate(resolve));
-  return stream.stopped ? undefined : stream.free.shift();
+  if (!stream.stopped) stream.open--;
+  return !stream.stopped;
 }
 
-function describeSamples({ epoch, indices: real }: StepSamples, { plan, options, prepared }: Omit<MakeOptions, 'stream'>) {
+function describeSamples({ epoch, indices: real }: StepSamples, { plan, options, prepared }: Omit<MakeOptions, 'stream' | 'pool'>) {
   const indices = new Int32Array(plan.batchSize).fill(-1), labels = new Int32Array(plan.batchSize).fill(-1);
   indices.set(real);
   real.forEach((index, i) => { labels[i] = options.samples[prepared.usable[index]!]!.label; });
   return { epoch, count: real.length, indices, labels };
 }
 
-interface FillOptions extends Omit<MakeOptions, 'stream'> {
+interface FillOptions extends Omit<MakeOptions, 'stream' | 'pool'> {
   samples: StepSamples;
   patches: Float32Array;
   patchifier: Patchifier;

@@ -16,6 +16,8 @@ const toSamples = (files: readonly string[]): Sample[] => files.map((file, i) =>
 
 /** Ten pictures, one of them with a name that is not ASCII and two of one content. */
 async function setUp(t: TestContext, changes: Partial<BatchOptions> = {}) {
+  const opened: Batches[] = [];
+  t.after(() => Promise.all(opened.map(batches => batches.close()))); // before the folder goes: Windows keeps open files
   const root = temporaryFolder(t), cacheFolder = path.join(root, '.cache');
   const files = ['größe 测试.png', ...Array.from({ length: 8 }, (_, i) => `${i}.png`), 'twin.png'];
   await writePictures(root, files);
@@ -25,7 +27,7 @@ async function setUp(t: TestContext, changes: Partial<BatchOptions> = {}) {
   };
   const open = async (more: Partial<BatchOptions> = {}) => {
     const batches = await openBatches({ ...options, ...more });
-    t.after(() => batches.close());
+    opened.push(batches);
     return batches;
   };
   return { root, cacheFolder, files, options, open };
@@ -219,10 +221,11 @@ describe('the loader\'s thread', () => {
 
   it('ends every wait when it dies', async t => {
     const { options } = await setUp(t);
-    const folder = temporaryFolder(t), here = process.cwd();
+    const here = process.cwd();
+    t.after(() => process.chdir(here));
+    const folder = temporaryFolder(t);
     fs.mkdirSync(path.join(folder, 'dist'));
     process.chdir(folder);
-    t.after(() => process.chdir(here));
     const script = (text: string) => fs.writeFileSync(path.join(folder, 'dist/batch-loader.cjs'), text);
     script('process.exit(3)');
     await assert.rejects(openBatches(options), /thread exited with code 3/);
