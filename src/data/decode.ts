@@ -5,9 +5,9 @@
  * do for 16-bit colour.
  */
 import fs from 'node:fs/promises';
-import path from 'node:path';
 import sharp, { type Sharp } from 'sharp';
 import { UserError } from '../common/errors';
+import { decodeBitmap } from './bitmap';
 
 /** 8-bit RGB, row-major: [height, width, 3]. */
 export interface Pixels {
@@ -38,12 +38,14 @@ export async function decodeFile(file: string): Promise<Pixels> {
 export async function decode(bytes: Buffer, where: string): Promise<Pixels> {
   if (bytes.length === 0) throw badImage(where, 'the image file is empty');
   try {
+    const bitmap = decodeBitmap(bytes);
+    if (bitmap) return bitmap;
     const image = sharp(bytes, { failOn: 'error', ignoreIcc: true });
     const { format, space } = await image.metadata();
     if (!formats.has(format)) throw new Error(`${format} is not a format of photographs`);
     return space === 'cmyk' ? await fromCmyk(image) : await fromAny(image);
   } catch (error) {
-    throw badImage(where, `not a readable image (${reason(error, where)})`, error);
+    throw badImage(where, `not a readable image (${reason(error)})`, error);
   }
 }
 
@@ -72,11 +74,9 @@ function multiply(a: number, b: number): number {
   return ((product >> 8) + product) >> 8;
 }
 
-function reason(error: unknown, where: string): string {
+function reason(error: unknown): string {
   const first = error instanceof Error ? error.message.split('\n')[0]!.trim() : String(error);
-  if (!first.includes('unsupported image format')) return first;
-  const extension = path.extname(where).toLowerCase();
-  return ['.bmp', '.ppm', '.pgm'].includes(extension) ? `${extension.slice(1)} files are not supported; convert them to PNG` : 'its contents are no known image format';
+  return first.includes('unsupported image format') ? 'its contents are no known image format' : first;
 }
 
 function badImage(where: string, what: string, cause?: unknown): UserError {

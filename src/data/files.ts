@@ -3,7 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { UserError } from '../common/errors';
 
-/** Names that count as images in folders. BMP and PPM are among them so that they are refused by name, not overlooked. */
+/** Names that count as images in folders. */
 const extensions = new Set(['.jpg', '.jpeg', '.png', '.webp', '.gif', '.tif', '.tiff', '.avif', '.bmp', '.ppm', '.pgm']);
 
 export function isImageName(name: string): boolean {

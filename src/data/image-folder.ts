@@ -46,5 +46,5 @@ async function readSplit(root: string, { folder, split }: { folder: string; spli
 
 function noImages(path: string, folders: readonly string[]): UserError {
   const looked = folders.length ? folders.map(folder => `${folder}/<class>/`).join(', ') : '<class>/, <split>/<class>/';
-  return new UserError({ what: `no images found (looked in ${looked})`, where: path, remedy: 'Put the images into one folder for each class (jpg, png, webp, tiff or gif), or say "format": "csv" or "vtab".' });
+  return new UserError({ what: `no images found (looked in ${looked})`, where: path, remedy: 'Put the images into one folder for each class (jpg, png, webp, tiff, bmp or gif), or say "format": "csv" or "vtab".' });
 }

@@ -14,7 +14,7 @@ import { findList, readLines } from './vtab';
 export async function indexUnlabelled(folder: string): Promise<Sample[]> {
   const root = await dataRoot(folder, folder);
   const samples = (await walkImages(root, '')).map(file => toSample(file, -1));
-  if (!samples.length) throw new UserError({ what: 'no images found', where: folder, remedy: 'Name a folder with jpg, png, webp, tiff or gif files.' });
+  if (!samples.length) throw new UserError({ what: 'no images found', where: folder, remedy: 'Name a folder with jpg, png, webp, tiff, bmp or gif files.' });
   return samples;
 }
 
@@ -60,7 +60,7 @@ async function folderSamples(root: string, { folder, classes }: { folder: string
   const { folders } = await readFolder(root, folder);
   const names = classes ?? folders;
   const files = await walkImages(root, folder);
-  if (!files.length) throw new UserError({ what: 'no images found', where: path.join(root, folder), remedy: 'Name a split with jpg, png, webp, tiff or gif files.' });
+  if (!files.length) throw new UserError({ what: 'no images found', where: path.join(root, folder), remedy: 'Name a split with jpg, png, webp, tiff, bmp or gif files.' });
   const inClass = (file: string) => folders.find(name => file.startsWith(`${join(folder, name)}/`));
   return files.map(file => {
     const label = inClass(file);

@@ -4,6 +4,7 @@ import { describe, it } from 'node:test';
 import sharp from 'sharp';
 import { UserError } from '../../../src/common/errors';
 import { decode, decodeFile } from '../../../src/data/decode';
+import bitmaps from '../../fixtures/data/bitmaps.json';
 import cmyk from '../../fixtures/data/cmyk.json';
 import { pattern, temporaryFolder } from './pictures';
 
@@ -55,6 +56,14 @@ describe('decode', () => {
     assert.deepEqual([...data], cmyk.pixels);
   });
 
+  for (const [name, base64] of Object.entries(bitmaps.files)) {
+    it(`reads ${name} as Pillow does`, async () => {
+      const { data, width, height } = await decode(Buffer.from(base64, 'base64'), name);
+      assert.deepEqual([width, height], bitmaps.size);
+      assert.deepEqual([...data], (bitmaps.pixels as Record<string, number[]>)[name]);
+    });
+  }
+
   it('does not turn by EXIF orientation, as torchvision does not', async () => {
     const file = await sharp(rgb, raw).withMetadata({ orientation: 6 }).jpeg().toBuffer();
     assert.equal((await sharp(file).metadata()).orientation, 6);
@@ -93,7 +102,12 @@ describe('decode refuses', () => {
     await assert.rejects(decodeFile('nowhere/a.jpg'), error => error instanceof UserError && /ENOENT/.test(error.what));
   });
 
-  it('BMP, saying what to do', async () => {
-    await assert.rejects(decode(Buffer.from('BM and so on'), 'a.bmp'), /convert them to PNG/);
-  });
+  for (const [name, base64] of Object.entries(bitmaps.files)) {
+    it(`${name} cut short`, async () => {
+      for (const share of [0.2, 0.5, 0.99]) {
+        const bytes = Buffer.from(base64, 'base64');
+        await assert.rejects(decode(bytes.subarray(0, Math.floor(bytes.length * share)), name), UserError);
+      }
+    });
+  }
 });
