@@ -42,6 +42,12 @@ export function duration(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
+/** A guess needs no seconds: `less than a minute`, `12 min`, `2 h 5 min`. */
+export function roughDuration(seconds: number): string {
+  if (seconds < 50) return 'less than a minute';
+  return duration(60 * Math.max(1, Math.round(seconds / 60)));
+}
+
 /** `1 trial`, `2 trials`. */
 export function counted(count: number, noun: string): string {
   return `${integer(count)} ${noun}${count === 1 ? '' : 's'}`;

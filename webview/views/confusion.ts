@@ -46,6 +46,7 @@ function pictures(context: PanelContext, trial: SnapshotTrial, confusion: Confus
   return [
     h('h3', {}, title, h('span', { class: 'muted' }, shown.length < total ? ` ${shown.length} of ${total}; the surest ${confusion.mistakes.length} mistakes of a trial are kept` : ` ${total}`)),
     gallery(context, {
+      folded: context.state.second ? 15 : 36,
       name: `${trial.id} ${chosen ? `${chosen.label} ${chosen.predicted}` : 'all'}`, dataSet: trial.dataSet,
       pictures: shown.map(m => ({ key: m.sample, path: m.path, lines: [`${classes[m.label]} → ${classes[m.predicted]}`, `${percent(m.confidence)} sure`] })),
     }),

@@ -10,10 +10,19 @@ export interface Picture {
   lines: string[];
 }
 
-const folded = 36;
+const foldedByDefault = 36;
 
-/** Thumbnails that open their file. `name` tells galleries apart: each remembers whether it shows everything. */
-export function gallery(context: PanelContext, { name, dataSet, pictures }: { name: string; dataSet: string; pictures: readonly Picture[] }): Child {
+export interface GalleryOptions {
+  /** Tells galleries apart: each remembers whether it shows everything. */
+  name: string;
+  dataSet: string;
+  pictures: readonly Picture[];
+  /** How many it shows before one asks for all. */
+  folded?: number;
+}
+
+/** Thumbnails that open their file. */
+export function gallery(context: PanelContext, { name, dataSet, pictures, folded = foldedByDefault }: GalleryOptions): Child {
   const { state, change } = context;
   const isUnfolded = state.unfolded.includes(name) || pictures.length <= folded;
   return [

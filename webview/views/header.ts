@@ -3,7 +3,7 @@ import type { PanelContext } from '../context';
 import { h } from '../dom';
 import type { Child, Tree } from '../dom';
 import { button } from '../elements';
-import { counted, duration } from '../../src/common/format';
+import { counted, roughDuration } from '../../src/common/format';
 import { icon } from './icons';
 
 /** Name, progress and what can be done; in a report the findings instead. */
@@ -21,13 +21,13 @@ export function header(context: PanelContext): Tree {
   );
 }
 
-/** `8 of 12 trials finished, 1 failed. Now: full, about 12 min left.` */
+/** `8 of 12 trials finished, 1 failed. Now: full. About 12 min left.` */
 export function progressText({ progress, running }: Snapshot): string {
   const { finished, failed, total, current, secondsLeft } = progress;
   if (!total) return running ? 'Preparing the trials …' : 'No trials yet.';
   const done = `${finished === total ? `${counted(total, 'trial')} finished` : `${finished} of ${counted(total, 'trial')} finished`}${failed ? `, ${failed} failed` : ''}.`;
   if (!running) return finished + failed < total ? `${done} Not running.` : done;
-  const left = secondsLeft === null ? '' : ` About ${duration(secondsLeft)} left.`;
+  const left = secondsLeft === null ? '' : ` ${secondsLeft < 50 ? 'Less than a minute' : `About ${roughDuration(secondsLeft)}`} left.`;
   return `${done}${current ? ` Now: ${current}.` : ''}${left}`;
 }
 

@@ -60,7 +60,7 @@ function table(best: readonly Mark[], { front, title, appearances }: { front: re
   return h('div', { 'class': 'table-box', 'tabindex': '0', 'role': 'region', 'aria-label': 'Best trial of each method' },
     h('table', { class: 'best-trials' },
       h('caption', {}, 'Best trial of each method, chosen on validation where there is one'),
-      h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Trial'), h('th', { scope: 'col', class: 'number' }, title), h('th', { scope: 'col', class: 'number' }, 'Parameters'), h('th', { scope: 'col', class: 'number' }, 'Of backbone'))),
+      h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Trial'), h('th', { scope: 'col', class: 'number' }, title), h('th', { scope: 'col', class: 'number' }, 'Parameters'), h('th', { scope: 'col', class: 'number', title: 'Trained parameters as a share of the backbone\'s' }, 'Share'))),
       h('tbody', {}, rows.map(mark => row(mark, front.includes(mark), appearances)))));
 }
 

@@ -68,7 +68,7 @@ function labelContent({ change }: PanelContext, trial: SnapshotTrial, appearance
 }
 
 function statusContent(trial: SnapshotTrial): Child {
-  return h('span', { class: `status-content status-${trial.status}`, title: trial.error }, icon(trial.status), statusText(trial));
+  return h('span', { class: `status-content status-${trial.status}`, title: trial.error }, icon(trial.status), h('span', { class: 'status-text' }, statusText(trial)));
 }
 
 function choose({ snapshot, change }: PanelContext, drawn: ReadonlySet<string>, trial: SnapshotTrial, checked: boolean): void {
