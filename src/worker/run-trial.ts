@@ -1,5 +1,6 @@
 /** One attempt at a trial, from trial.json to result.json. */
 import fs from 'node:fs';
+import path from 'node:path';
 import { describeError, UserError } from '../common/errors';
 import type { AttemptExit, TrialEvent } from '../common/trial';
 import { trialPaths } from '../store/paths';
@@ -20,6 +21,7 @@ export async function runTrial(folder: string): Promise<number> {
   try {
     const opened = openTrial(folder);
     if (fs.existsSync(trialPaths(opened.folder).result)) return exitCodes.done;
+    removeLeftovers(opened.folder);
     const engine = await chooseOrRecord(opened, stop);
     attempt = openAttempt(opened, engine);
     return record(attempt, await runAttempt(opened, attempt, { engine, stop }));
@@ -72,6 +74,16 @@ function recordIfPossible(attempt: AttemptWriter, exit: Omit<AttemptExit, 'finis
     attempt.exit({ finished: Date.now(), ...(exit.outcome === 'cancelled' ? { outcome: exit.outcome } : exit) });
   } catch (error) {
     process.stderr.write(`${describeError(error)}\n`); // the log may lie on a disk that is not full
+  }
+}
+
+/** What an attempt that was killed while it wrote left behind; a checkpoint may be large. */
+function removeLeftovers(folder: string): void {
+  const { checkpoint, adapter, predictionsFolder } = trialPaths(folder);
+  const isLeftover = (name: string) => name.endsWith('.tmp') && !name.startsWith('trial.json'); // that one is the launcher's
+  for (const place of [path.dirname(checkpoint), adapter, predictionsFolder]) {
+    if (!fs.existsSync(place)) continue;
+    for (const name of fs.readdirSync(place).filter(isLeftover)) fs.rmSync(path.join(place, name), { force: true });
   }
 }
 

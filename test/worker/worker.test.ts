@@ -10,12 +10,15 @@ import { readPredictions } from '../../src/store/predictions';
 import { attemptPaths, trialPaths } from '../../src/store/paths';
 import { requestCancel } from '../../src/store/requests';
 import { engineIds, engineOrSkip } from '../fixtures/engines';
-import { eventsOf, exitOf, makeTinyTrial, resultOf, runWorker, type TinyTrial, type TinyTrialOptions } from '../fixtures/tiny-trial';
+import { eventsOf, exitOf, makeTinyTrial, resultOf, runWorker, runWorkerOnFullDisk, type TinyTrial, type TinyTrialOptions } from '../fixtures/tiny-trial';
 
 describe('worker', () => {
   it('leaves result, adapter, predictions and events of a finished trial', async t => {
     const tiny = await trialFor(t);
+    const leftover = `${trialPaths(tiny.folder).checkpoint}.1234.tmp`;
+    fs.writeFileSync(leftover, 'of a worker that was killed while it wrote');
     const end = await runWorker(tiny);
+    assert.ok(!fs.existsSync(leftover));
     assert.deepEqual([end.code, end.signal], [0, null], end.output);
     const result = resultOf(tiny.folder)!;
     assert.equal(exitOf(tiny.folder)?.outcome, 'done');
@@ -54,9 +57,9 @@ describe('worker', () => {
 
   it('answers SIGTERM with a checkpoint and exit code 130, and goes on from there', async t => {
     if (process.platform === 'win32') return t.skip('Windows has no signal that can be answered');
-    const whole = await trialFor(t, { recipe: { epochs: 30 } });
+    const whole = await trialFor(t, { recipe: { epochs: 20 } });
     await runWorker(whole);
-    const tiny = await trialFor(t, { recipe: { epochs: 30 } });
+    const tiny = await trialFor(t, { recipe: { epochs: 20 } });
     let sent = false;
     const end = await runWorker(tiny, kill => {
       if (!sent && stepsDone(tiny) >= 4) {
@@ -148,6 +151,20 @@ describe('worker', () => {
     await writeSafetensors(changed.trial.backbone.file, tensors);
     assert.equal((await runWorker(changed)).code, 1);
     assert.match(exitOf(changed.folder)!.error!, /the backbone changed since the study was started/);
+  });
+
+  it('ends clearly when the disk is full, with the last checkpoint intact', async t => {
+    if (process.platform === 'win32') return t.skip('Windows cannot limit a file\'s size');
+    const tiny = await trialFor(t, { method: 'full', recipe: { epochs: 20 } });
+    const { checkpoint } = trialPaths(tiny.folder);
+    await runWorker(tiny, kill => { if (fs.existsSync(checkpoint)) kill('SIGKILL'); });
+    const before = fs.readFileSync(checkpoint);
+    const end = await runWorkerOnFullDisk(tiny, 60); // less than the checkpoint, more than everything else
+    assert.equal(end.code, 1, end.output);
+    assert.match(exitOf(tiny.folder)!.error!, /the disk is full\n.*Free some space/);
+    assert.deepEqual(fs.readFileSync(checkpoint), before);
+    assert.deepEqual(fs.readdirSync(tiny.folder).filter(name => name.endsWith('.tmp')), []);
+    assert.equal((await runWorker(tiny)).code, 0);
   });
 
   it('beats while a step computes', async t => {
