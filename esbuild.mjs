@@ -50,21 +50,23 @@ function methodTable() {
 }
 
 /** The wasm binaries that tfjs loads from a folder at run time. */
-function copyAssets() {
+function copyAssets(folder) {
   const wasm = path.dirname(require.resolve('@tensorflow/tfjs-backend-wasm/package.json'));
-  fs.mkdirSync(path.join(root, 'dist'), { recursive: true });
+  fs.mkdirSync(path.resolve(root, folder), { recursive: true });
   for (const file of ['tfjs-backend-wasm.wasm', 'tfjs-backend-wasm-simd.wasm']) {
-    fs.copyFileSync(path.join(wasm, 'dist', file), path.join(root, 'dist', file));
+    fs.copyFileSync(path.join(wasm, 'dist', file), path.resolve(root, folder, file));
   }
 }
 
-export async function buildAll({ watch = false, production = false } = {}) {
-  copyAssets();
+/** `folder` takes the place of dist/. */
+export async function buildAll({ watch = false, production = false, folder = 'dist' } = {}) {
+  copyAssets(folder);
   for (const bundle of bundles) {
     const entries = Object.values(bundle.entryPoints);
     const missing = entries.filter(f => !fs.existsSync(path.join(root, f)));
     if (missing.length) throw new Error(`no such source file: ${missing.join(', ')}`);
-    const options = common({ ...bundle, minify: production, sourcemap: !production });
+    const outdir = path.join(folder, path.relative('dist', bundle.outdir ?? 'dist'));
+    const options = common({ ...bundle, outdir, minify: production, sourcemap: !production });
     if (watch) await (await context(options)).watch();
     else await build(options);
   }
