@@ -39,7 +39,7 @@ export interface StudyStore {
   folder: string;
   writeStudy(study: StoredStudy): void;
   writeSamples(fingerprint: string, samples: readonly Sample[]): void;
-  /** Returns the trial's folder. A trial that is there already keeps its results. */
+  /** Returns the trial's folder. A trial that is there already keeps its results, and gets its new names and paths. */
   writeTrial(trial: Trial): string;
   appendSearch(event: SearchEvent): void;
   readSearch(): SearchEvent[];
@@ -57,7 +57,8 @@ export function openStudyStore(folder: string): StudyStore {
     },
     writeTrial(trial) {
       const trialFolder = files.trial(trial.id);
-      writeJson(trialPaths(trialFolder).trial, trial);
+      const file = trialPaths(trialFolder).trial;
+      if (JSON.stringify(readJson(file)) !== JSON.stringify(trial)) writeJson(file, trial);
       return trialFolder;
     },
     appendSearch: event => appendLine(files.search, event),

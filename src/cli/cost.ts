@@ -1,0 +1,38 @@
+/** What a trial costs, from shapes alone. */
+import type { Architecture, Trial } from '../common/trial';
+
+export interface TrialCost {
+  steps: number;
+  /** Images trained on, over all epochs. */
+  trainImages: number;
+  /** Images evaluated, over all evaluations. */
+  evaluatedImages: number;
+  /** Floating-point operations, in tera. */
+  teraFlops: number;
+  /** Of these, those of training steps. */
+  trainTeraFlops: number;
+}
+
+/** `classCounts`: samples per class by split. Early stopping is not foreseen. */
+export function trialCost({ recipe, evaluation, backbone, parameters }: Pick<Trial, 'recipe' | 'evaluation' | 'backbone' | 'parameters'>, classCounts: Record<string, number[]>): TrialCost {
+  const images = (split: string) => (classCounts[split] ?? []).reduce((sum, n) => sum + n, 0);
+  const training = images('train') + (recipe.trainOn === 'train+validation' ? images('validation') : 0);
+  const perEpoch = recipe.dropLast ? Math.floor(training / recipe.batchSize) : Math.ceil(training / recipe.batchSize);
+  const steps = recipe.steps ?? recipe.epochs * perEpoch;
+  const epochs = steps / Math.max(1, perEpoch);
+  const trainImages = Math.round(epochs * (recipe.dropLast ? perEpoch * recipe.batchSize : training));
+  const evaluatedImages = Math.ceil(epochs / evaluation.everyEpochs) * evaluation.splits.reduce((sum, split) => sum + images(split), 0)
+    + evaluation.extra.reduce((sum, { name }) => sum + images(`extra/${name}`), 0);
+  const forward = forwardFlops(backbone.architecture);
+  // Backward: through the activations always (as much as forward), and to weights where the backbone itself trains.
+  const backward = parameters.trainable === 0 ? 0 : forward * (1 + Math.min(1, parameters.trainable / parameters.backbone));
+  const trainTeraFlops = trainImages * (forward + backward) / 1e12;
+  return { steps, trainImages, evaluatedImages, teraFlops: trainTeraFlops + evaluatedImages * forward / 1e12, trainTeraFlops };
+}
+
+/** Multiplications and additions of one image's forward pass. */
+export function forwardFlops({ imageSize, patch, width, depth, hidden }: Architecture): number {
+  const tokens = (imageSize / patch) ** 2 + 1;
+  const block = 4 * width * width + 2 * tokens * width + 2 * width * hidden; // qkv and proj, scores and mixing, MLP
+  return 2 * tokens * (3 * patch * patch * width + depth * block);
+}

@@ -1,0 +1,53 @@
+import path from 'node:path';
+import { UserError } from '../common/errors';
+import { nearest } from '../common/nearest';
+import type { Architecture } from '../common/trial';
+import { required, wholeNumber } from './arguments';
+import type { Command } from './command';
+import { backboneFile } from './prepare';
+import { grouped, textTable } from './text';
+
+const usage = 'count --arch NAME|--backbone FILE --method METHOD [--options JSON] [--classes N] [--json]';
+
+export const count: Command = {
+  usage,
+  summary: 'Count a method\'s trainable parameters; loads no weights',
+  details: '"trainable" is without the classification head; without --classes no head is counted.',
+  flags: {
+    arch: { value: 'NAME', help: 'a known architecture, for instance vit_base_patch16_224' },
+    backbone: { value: 'FILE', help: 'a safetensors file, or "demo", instead of --arch' },
+    method: { value: 'METHOD', help: 'the method\'s id, for instance lora' },
+    options: { value: 'JSON', help: 'the method\'s options, for instance \'{"rank":8}\'; defaults for the rest' },
+    classes: { value: 'N', help: 'number of classes of the head' },
+  },
+  positionals: [],
+  async run({ flags, output }) {
+    const { countParameters } = await import('../peft/count');
+    const { findMethod, parseMethodOptions } = await import('../peft/registry');
+    const id = required(flags, 'method', usage);
+    const options = parseMethodOptions(id, parseOptions(flags['options']));
+    const classes = flags['classes'] ? wholeNumber('classes', flags['classes']) : 0;
+    const counted = countParameters({ architecture: await findArchitecture(flags), method: findMethod(id), options, classes });
+    output.print(textTable(['', 'parameters'], Object.entries(counted).map(([name, n]) => [name, grouped(n)])));
+    output.document(counted);
+    return 0;
+  },
+};
+
+async function findArchitecture({ arch, backbone }: Readonly<Record<string, string>>): Promise<Architecture> {
+  if (backbone) return (await (await import('../vit/weights')).readArchitecture(await backboneFile(backbone, process.cwd()))).architecture;
+  if (!arch) throw new UserError({ what: 'neither --arch nor --backbone is given', remedy: `Usage: peft-lab ${usage}` });
+  const { presets } = await import('../vit/presets');
+  const name = path.basename(arch);
+  if (Object.hasOwn(presets, name)) return presets[name]!;
+  const near = nearest(name, Object.keys(presets));
+  throw new UserError({ what: `unknown architecture "${arch}"${near ? `; did you mean "${near}"?` : ''}`, where: '--arch', remedy: `Known: ${Object.keys(presets).join(', ')}. Or name a file with --backbone.` });
+}
+
+function parseOptions(text: string | undefined): unknown {
+  try {
+    return text ? JSON.parse(text) as unknown : {};
+  } catch (cause) {
+    throw new UserError({ what: 'this is not JSON', where: `--options ${text}`, remedy: 'Quote it for your shell: --options \'{"rank":8}\'.', cause });
+  }
+}

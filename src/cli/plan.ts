@@ -1,0 +1,75 @@
+import { duration, grouped, textTable } from './text';
+import type { Command } from './command';
+import { loadStudy, type LoadedStudy } from './load-study';
+import { prepareStudy, type PreparedStudy } from './prepare';
+import { labelTrials } from '../analysis/labels';
+import type { Trial } from '../common/trial';
+import { readStore } from '../store/read';
+import { openStudyStore } from '../store/study-store';
+import { trialCost, type TrialCost } from './cost';
+
+export const plan: Command = {
+  usage: 'plan STUDY [--json]',
+  summary: 'List a study\'s trials, their trainable parameters and their predicted cost; runs nothing',
+  flags: {},
+  positionals: ['STUDY'],
+  async run({ positionals, output }) {
+    const loaded = await loadStudy(positionals[0]!);
+    const prepared = await prepareStudy(loaded, () => undefined);
+    const document = await planDocument(loaded, prepared);
+    output.print(planTable(document));
+    [...prepared.facts.backbone.warnings, ...prepared.warnings].forEach(warning => output.say(`Warning: ${warning}`));
+    output.document(document);
+    return 0;
+  },
+};
+
+type PlanDocument = Awaited<ReturnType<typeof planDocument>>;
+
+async function planDocument(loaded: LoadedStudy, { trials, dataSets, facts, warnings }: PreparedStudy) {
+  const store = openStudyStore(loaded.store);
+  const labels = labelTrials(trials);
+  const speed = await measuredSpeed(loaded.store);
+  const planned = trials.map(trial => {
+    const counts = dataSets.find(d => d.dataSet.fingerprint === trial.data.fingerprint)!.classCounts;
+    return describeTrial(trial, { label: labels.get(trial.id)!, finished: store.isFinished(trial.id), cost: trialCost(trial, counts), speed });
+  });
+  const open = planned.filter(t => !t.finished);
+  return {
+    study: loaded.name, file: loaded.file, store: loaded.store,
+    trials: planned,
+    finished: planned.length - open.length,
+    predictedTeraFlops: sum(open.map(t => t.predicted.teraFlops)),
+    predictedSeconds: speed === null ? null : sum(open.map(t => t.predicted.seconds!)),
+    warnings: [...facts.backbone.warnings, ...warnings],
+  };
+}
+
+function describeTrial(trial: Trial, { label, finished, cost, speed }: { label: string; finished: boolean; cost: TrialCost; speed: number | null }) {
+  return {
+    id: trial.id, dataSet: trial.data.name, method: trial.method.id, label, options: trial.method.options,
+    learningRate: trial.recipe.learningRate, weightDecay: trial.recipe.weightDecay, seed: trial.recipe.seed,
+    parameters: trial.parameters, finished,
+    predicted: { ...cost, seconds: speed === null ? null : Math.round(cost.teraFlops / speed) },
+  };
+}
+
+function planTable({ trials, finished, predictedSeconds, predictedTeraFlops }: PlanDocument): string {
+  const rows = trials.map(t => [
+    `${t.label} on ${t.dataSet}`, grouped(t.parameters.trainable), grouped(t.predicted.steps), grouped(t.predicted.teraFlops),
+    t.finished ? 'finished' : t.predicted.seconds === null ? '' : duration(t.predicted.seconds),
+  ]);
+  const time = predictedSeconds === null ? `${grouped(predictedTeraFlops)} TFLOP; the time shows once a trial of this study has run here` : `about ${duration(predictedSeconds)}`;
+  return `${textTable(['trial', 'trainable', 'steps', 'TFLOP', 'time'], rows)}\n\n${trials.length} trials, ${finished} finished; to do: ${time}.`;
+}
+
+/** Operations a second (in tera) that finished trials of the store reached; null before there are any. */
+async function measuredSpeed(store: string): Promise<number | null> {
+  const done = (await readStore(store)).trials.flatMap(({ trial, result }) => result && result.trainSeconds > 0
+    ? [trialCost(trial, result.classCounts).trainTeraFlops / result.trainSeconds] : []).sort((a, b) => a - b);
+  return done.length ? done[Math.floor(done.length / 2)]! : null;
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

@@ -1,0 +1,78 @@
+/** What stands behind a study: its backbone, its data sets, its methods; and the trials that follow. */
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { UserError } from '../common/errors';
+import { cacheFolder } from '../common/paths';
+import type { StudyFacts } from '../common/resolve';
+import type { Study } from '../common/study';
+import type { IndexedDataSet } from '../data/data-set';
+import { planTrials, type Plan } from '../search/plan';
+import type { LoadedStudy } from './load-study';
+
+export interface PreparedStudy extends Plan {
+  dataSets: IndexedDataSet[];
+  facts: StudyFacts;
+  warnings: string[];
+}
+
+/** Heavy: reads every image of the data sets once, to know their contents; remembers them in the cache folder. */
+export async function prepareStudy(loaded: LoadedStudy, onProgress: (text: string) => void): Promise<PreparedStudy> {
+  const facts = await findFacts(loaded);
+  const dataSets: IndexedDataSet[] = [];
+  for (const spec of loaded.study.data) dataSets.push(await indexOne(loaded, spec, onProgress));
+  checkNames(dataSets);
+  return {
+    dataSets, facts,
+    warnings: dataSets.flatMap(d => d.warnings),
+    ...planTrials({ study: loaded.study, facts, dataSets: dataSets.map(d => d.dataSet) }),
+  };
+}
+
+async function findFacts({ study, name, folder }: LoadedStudy): Promise<StudyFacts> {
+  const { readArchitecture, fingerprintFile } = await import('../vit/weights');
+  const { countParameters } = await import('../peft/count');
+  const { findMethod, methods } = await import('../peft/registry');
+  const { recipeVersion } = await import('../train/recipe-version');
+  const { file: _, name: given, ...overrides } = study.backbone;
+  const file = await backboneFile(study.backbone.file, folder);
+  const { architecture, normalization, warnings } = await readArchitecture(file, overrides);
+  return {
+    study: name, methods, recipeVersion,
+    backbone: { name: given ?? path.basename(file).replace(/\.(safetensors|npz)$/i, ''), file, fingerprint: await fingerprintFile(file), architecture, warnings, normalization },
+    init: study.recipe.init === undefined ? null : fingerprintAdapter(path.resolve(folder, study.recipe.init)),
+    count: ({ method, options, classes }) => countParameters({ architecture, method: findMethod(method), options, classes }),
+  };
+}
+
+/** Absolute; "demo" is the small ViT that comes with PEFT Lab. */
+export async function backboneFile(file: string, folder: string): Promise<string> {
+  if (file === 'demo') return (await import('../vit/embedded')).embeddedBackbone();
+  const absolute = path.resolve(folder, file);
+  if (!fs.existsSync(absolute)) throw new UserError({ what: 'there is no such backbone file', where: absolute, remedy: 'Correct "backbone.file"; it is relative to the study file. "demo" is the small ViT that comes with PEFT Lab.' });
+  return absolute;
+}
+
+async function indexOne({ study, folder }: LoadedStudy, spec: Study['data'][number], onProgress: (text: string) => void): Promise<IndexedDataSet> {
+  const { indexDataSet } = await import('../data/data-set');
+  return indexDataSet(spec, {
+    folder, cacheFolder: cacheFolder(), extra: study.evaluation.extra,
+    onProgress: (done, total) => onProgress(`Reading ${spec.name ?? spec.path}: ${done} of ${total} images`),
+  });
+}
+
+function fingerprintAdapter(folder: string): { folder: string; fingerprint: string } {
+  const hash = createHash('sha256');
+  for (const file of ['manifest.json', 'adapter.safetensors'].map(f => path.join(folder, f))) {
+    if (!fs.existsSync(file)) throw new UserError({ what: 'this is no adapter folder', where: folder, remedy: `Correct "recipe.init": it needs ${path.basename(file)} in it, as trials/<id>/adapter has.` });
+    hash.update(fs.readFileSync(file));
+  }
+  return { folder, fingerprint: hash.digest('hex') };
+}
+
+/** Names left to the folders' may coincide. */
+function checkNames(dataSets: readonly IndexedDataSet[]): void {
+  const names = dataSets.map(d => d.dataSet.name);
+  const twice = names.find((name, i) => names.indexOf(name) < i);
+  if (twice !== undefined) throw new UserError({ what: `two data sets are called "${twice}"`, where: 'data', remedy: 'Give each a "name" of its own.' });
+}

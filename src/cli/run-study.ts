@@ -1,0 +1,152 @@
+/** The launcher: lock, prepare, plan, run what is not finished, show the results. What `run` and `demo` share. */
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { version } from '../../package.json';
+import { labelTrials } from '../analysis/labels';
+import { buildSnapshot } from '../analysis/snapshot';
+import type { Snapshot } from '../common/snapshot';
+import type { Trial } from '../common/trial';
+import type { TrialOutcome } from '../launch/launcher';
+import { localLauncher } from '../launch/local';
+import { runTrials } from '../launch/run-trials';
+import { acquireLock, type Lock } from '../store/lock';
+import { storePaths } from '../store/paths';
+import { clearCancelRequest } from '../store/requests';
+import { openStudyStore, type StudyStore } from '../store/study-store';
+import type { ExitCode } from './command';
+import type { LoadedStudy } from './load-study';
+import type { Output } from './output';
+import { prepareStudy, type PreparedStudy } from './prepare';
+import { watchProgress, type ProgressWatch } from './progress';
+import { resultTable } from './result-table';
+import { recordSearch } from './search-record';
+import { listenForStop, type Stop } from './stop';
+
+export interface RunStudyOptions {
+  loaded: LoadedStudy;
+  /** Trials at a time. */
+  jobs: number;
+  output: Output;
+}
+
+/** A UserError where the study cannot begin; a failing trial is an exit code. */
+export async function runStudy({ loaded, jobs, output }: RunStudyOptions): Promise<ExitCode> {
+  const lock = acquireLock(loaded.store);
+  const progress = watchProgress({ store: loaded.store, stream: process.stderr, jobs });
+  const stop = listenForStop({ store: loaded.store, lock, say: progress.say });
+  clearCancelRequest(loaded.store, Date.now() - process.uptime() * 1000);
+  try {
+    const prepared = await unlessStopped(prepareStudy(loaded, progress.show), stop);
+    if (!prepared) return 130;
+    const store = recordPlan(loaded, prepared);
+    const outcomes = await runOpenTrials({ prepared, store, jobs, stop, progress });
+    recordSearch(store, prepared);
+    await progress.stop();
+    return await conclude({ loaded, output, isCancelled: stop.cancel.aborted, outcomes });
+  } finally {
+    await progress.stop();
+    stop.dispose();
+    clearCancelRequest(loaded.store);
+    release(lock);
+  }
+}
+
+/** Null when the user stopped it first: reading images holds nothing that would need a checkpoint. */
+async function unlessStopped<T>(work: Promise<T>, { cancel }: Stop): Promise<T | null> {
+  let onAbort = () => { /* set below */ };
+  const stopped = new Promise<null>(resolve => {
+    onAbort = () => resolve(null);
+    cancel.addEventListener('abort', onAbort);
+  });
+  try {
+    return await Promise.race([work, stopped]);
+  } finally {
+    cancel.removeEventListener('abort', onAbort);
+    work.catch(() => undefined); // nobody waits for it any more
+  }
+}
+
+function recordPlan(loaded: LoadedStudy, prepared: PreparedStudy): StudyStore {
+  const store = openStudyStore(loaded.store);
+  for (const { dataSet, samples } of prepared.dataSets) store.writeSamples(dataSet.fingerprint, samples);
+  for (const trial of prepared.trials) store.writeTrial(trial);
+  store.writeStudy({
+    name: loaded.name, file: loaded.file, study: loaded.study, trials: prepared.trials.map(t => t.id),
+    dataSets: prepared.dataSets.map(({ dataSet: { name, root, fingerprint, classes }, classCounts }) => ({ name, root, fingerprint, classes, classCounts })),
+    warnings: prepared.warnings, environment: describeEnvironment(), gitCommit: gitCommit(loaded.folder), updated: Date.now(),
+  });
+  recordSearch(store, prepared);
+  return store;
+}
+
+interface RunOpenOptions { prepared: PreparedStudy; store: StudyStore; jobs: number; stop: Stop; progress: ProgressWatch }
+
+async function runOpenTrials({ prepared, store, jobs, stop, progress }: RunOpenOptions): Promise<Map<string, TrialOutcome>> {
+  const { trials, warnings, facts } = prepared;
+  const labels = labelTrials(trials);
+  const open = trials.filter(trial => !store.isFinished(trial.id));
+  [...facts.backbone.warnings, ...warnings].forEach(warning => progress.say(`Warning: ${warning}`));
+  progress.say(open.length < trials.length ? `${trials.length - open.length} of ${trials.length} trials are finished already; ${open.length} to do.` : `${trials.length} trials.`);
+  if (open.length) progress.start();
+  return runTrials({
+    trials: open, jobs, cancel: stop.cancel, kill: stop.kill,
+    launcher: localLauncher({ worker: workerScript() }),
+    folderOf: trial => storePaths(store.folder).trial(trial.id),
+    onEnd: (trial, outcome) => progress.say(outcomeLine(trial, { outcome, label: labels.get(trial.id)!, position: `${trials.indexOf(trial) + 1}/${trials.length}` })),
+  });
+}
+
+function outcomeLine(trial: Trial, { outcome, label, position }: { outcome: TrialOutcome; label: string; position: string }): string {
+  const how = outcome.kind === 'failed' ? `failed: ${outcome.message}` : outcome.kind;
+  return `[${position}] ${label} on ${trial.data.name} ${how}`;
+}
+
+interface ConcludeOptions { loaded: LoadedStudy; output: Output; isCancelled: boolean; outcomes: Map<string, TrialOutcome> }
+
+async function conclude({ loaded, output, isCancelled, outcomes }: ConcludeOptions): Promise<ExitCode> {
+  const snapshot = { ...await buildSnapshot(loaded.store), running: false };
+  const report = storePaths(loaded.store).report;
+  const hasResults = snapshot.trials.some(t => t.status === 'finished');
+  if (hasResults) await (await import('./report-page')).writeReportPage(snapshot, report);
+  output.print(resultTable(snapshot));
+  output.print(`\nResults: ${loaded.store}${hasResults ? `\nReport:  ${report}` : ''}`);
+  output.document(runDocument(snapshot, { report: hasResults ? report : null, isCancelled }));
+  // A request that comes when everything is done cancels nothing.
+  const wasCut = isCancelled && snapshot.progress.finished + snapshot.progress.failed < snapshot.progress.total;
+  if (wasCut) return 130;
+  return [...outcomes.values()].some(o => o.kind !== 'finished') ? 1 : 0;
+}
+
+function runDocument({ study, progress, trials }: Snapshot, { report, isCancelled }: { report: string | null; isCancelled: boolean }) {
+  return {
+    study: study.name, file: study.file, store: study.store, report, cancelled: isCancelled,
+    total: progress.total, finished: progress.finished, failed: progress.failed,
+    trials: trials.map(({ lossCurve: _l, accuracyCurve: _a, confusion: _c, ...trial }) => trial),
+  };
+}
+
+/** Beside this bundle. */
+function workerScript(): string {
+  return path.join(__dirname, 'worker.cjs');
+}
+
+function release(lock: Lock): void {
+  // What ends a run must not hide how it went.
+  try { lock.release(); } catch { /* the next launcher sees that this process is gone */ }
+}
+
+function describeEnvironment(): Record<string, string> {
+  return {
+    peftLab: version, node: process.version, system: `${process.platform} ${os.release()} ${process.arch}`, host: os.hostname(),
+    processor: os.cpus()[0]?.model.trim() ?? 'unknown', cores: String(os.availableParallelism()), memoryGiB: (os.totalmem() / 2 ** 30).toFixed(1),
+  };
+}
+
+/** Of the repository that the study lies in; null where there is none, or no git. */
+function gitCommit(folder: string): string | null {
+  if (!fs.existsSync(folder)) return null;
+  const { status, stdout } = spawnSync('git', ['rev-parse', 'HEAD'], { cwd: folder, encoding: 'utf8', timeout: 5000, windowsHide: true });
+  return status === 0 ? stdout.trim() : null;
+}
