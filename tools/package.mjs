@@ -3,7 +3,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { root, runCommand, setUp } from './setup.mjs';
+import { installDependencies, root, runCommand } from './setup.mjs';
 
 /** What is packaged beside the bundles: allow-listed again by .vscodeignore. */
 const ours = ['LICENSE', 'README.md', 'CHANGELOG.md', '.vscodeignore', 'bin', 'media'];
@@ -19,7 +19,7 @@ const runtimeFiles = {
 /** Dependencies that only an install script uses, which never runs here. */
 const installOnly = new Set(['adm-zip', 'global-agent']);
 
-await setUp();
+installDependencies();
 const target = `${process.platform === 'linux' && isMusl() ? 'alpine' : process.platform}-${process.arch}`;
 const output = path.resolve(root, readFlag('--out') ?? `peft-lab-${target}.vsix`);
 const stage = fs.mkdtempSync(path.join(os.tmpdir(), 'peft-lab-package-'));

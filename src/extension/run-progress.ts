@@ -1,6 +1,5 @@
 /** Shows runs: one notification with cancel for each, and one status bar item for all. */
 import * as vscode from 'vscode';
-import { requestCancel } from '../store/requests';
 import { DisposableStore } from './disposables';
 import type { Monitors } from './monitors';
 import { progressText } from './progress-text';
@@ -51,9 +50,8 @@ export function notify(monitor: StudyMonitor): void {
   }));
 }
 
-/** The launcher sees the request within a second, lets the worker write its checkpoint, and ends. */
 export function cancelRun(monitor: StudyMonitor): void {
-  requestCancel(monitor.store);
+  monitor.cancel();
   vscode.window.setStatusBarMessage('$(debug-stop) PEFT Lab: stopping after the checkpoint', 5000);
 }
 

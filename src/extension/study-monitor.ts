@@ -3,6 +3,7 @@ import * as vscode from 'vscode';
 import type { Snapshot } from '../common/snapshot';
 import { lockHolder, processIsAlive } from '../store/lock';
 import { storePaths } from '../store/paths';
+import { requestCancel } from '../store/requests';
 import { DisposableStore } from './disposables';
 
 const RUNNING_MILLISECONDS = 1000;
@@ -11,13 +12,15 @@ const IDLE_MILLISECONDS = 3000;
 
 /**
  * One store as the editor sees it: polls it once a second while its study runs, and says when what it shows changed and
- * when a run began or ended. It never writes. The poll goes on until it is disposed of.
+ * when a run began or ended. The poll goes on until it is disposed of.
  */
 export class StudyMonitor implements vscode.Disposable {
   snapshot: Snapshot | null = null;
   running: boolean;
   /** When this window started the launcher, milliseconds since 1970; 0 for a run that was found. */
   started = 0;
+  /** This window asked for its end. */
+  cancelled = false;
 
   readonly #own = new DisposableStore();
   readonly #changed = this.#own.add(new vscode.EventEmitter<Snapshot>());
@@ -40,8 +43,15 @@ export class StudyMonitor implements vscode.Disposable {
   expect(launcher: number): void {
     this.#launcher = launcher;
     this.started = Date.now();
+    this.cancelled = false;
     this.#turn(true);
     void this.refresh();
+  }
+
+  /** The launcher sees the request within a second, lets the worker write its checkpoint, and ends. */
+  cancel(): void {
+    this.cancelled = true;
+    requestCancel(this.store);
   }
 
   /** Reads the store now; what changed has been announced when it resolves. */
