@@ -65,7 +65,7 @@ interface Compiled {
 }
 
 async function compile(ort: Ort, program: Program, options: SessionOptions): Promise<Compiled> {
-  const traced = optimize(await trace({ program, state: options.state, constants: options.constants }));
+  const traced = optimize(await trace({ program, state: options.state, constants: options.constants }), { without: passesLeftOut() });
   const bytes = Object.values(options.constants).reduce((sum, { data }) => sum + data.byteLength, 0);
   const model = writeOnnx(traced, { constants: options.constants, constantsAs: bytes > largestBuiltIn ? 'feeds' : 'initializers' });
   const session = await ort.InferenceSession.create(model, sessionOptions(options.threads));
@@ -76,6 +76,11 @@ async function compile(ort: Ort, program: Program, options: SessionOptions): Pro
     updates: [...traced.updates.keys()].map(name => ({ name, inPlace: inPlace.has(name) })),
     fetches: new Map([...traced.fetches].map(([name, { shape }]) => [name, shape])),
   };
+}
+
+/** For diagnosis: PEFT_LAB_WITHOUT_PASSES=narrow-rows,fuse-sums runs the graph as it was traced in these respects. */
+function passesLeftOut(): string[] {
+  return (process.env['PEFT_LAB_WITHOUT_PASSES'] ?? '').split(',').filter(Boolean);
 }
 
 /**

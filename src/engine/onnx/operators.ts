@@ -38,6 +38,8 @@ export const operators: Record<string, Operator> = {
     return graph.split('Split', [x!, graph.int64s(outputs.map(o => o.shape[axis]!))], outputs.length, { axis });
   },
   BatchMatMul: matMul,
+  MatMulAdd: (graph, inputs, { attributes }) =>
+    [graph.op('Gemm', inputs, { transA: attributes['transposeA'] ? 1 : 0, transB: attributes['transposeB'] ? 1 : 0 })],
   LayerNormalize: (graph, [x], { inputs, attributes }) => {
     const ones = graph.filled(1, [inputs[0]!.shape.at(-1)!]);
     const [normalized, , inverse] = graph.split('LayerNormalization', [x!, ones], 3, { axis: -1, epsilon: { float: attributes['epsilon'] as number } });

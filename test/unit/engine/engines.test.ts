@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { afterEach, describe, it } from 'node:test';
+import { engines } from '../../../src/engine/engines';
+import { passes } from '../../../src/engine/graph/passes';
+import type { EngineId, HostTensors, Program } from '../../../src/engine/program';
+import { tf } from '../../../src/engine/tfjs';
+import { tinyFeeds, tinyGradients, tinyVit, tinyWeights, worstError } from '../../fixtures/gradient-case';
+
+const architectures = {
+  plain: tinyVit,
+  'pre-norm, no patch bias, quick-gelu': { ...tinyVit, preNorm: true, patchBias: false, activation: 'quick-gelu' as const },
+  'LayerScale': { ...tinyVit, layerScale: true },
+};
+
+async function gradients(id: EngineId, architecture = tinyVit): Promise<HostTensors> {
+  const session = await engines[id].open({ programs: { gradients: tinyGradients(architecture) }, state: tinyWeights(architecture), constants: {}, threads: 1 });
+  const fetched = await session.call('gradients', tinyFeeds(architecture));
+  await session.dispose();
+  return fetched;
+}
+
+describe('gradients equal the reference\'s', () => {
+  for (const [name, architecture] of Object.entries(architectures)) {
+    for (const id of ['wasm', 'graph'] as const) {
+      it(`${id}, ${name}`, async () => {
+        const error = worstError(await gradients(id, architecture), await gradients('cpu', architecture));
+        assert.ok(error < 1e-5, `worst tensor is off by ${error}`);
+      });
+    }
+  }
+});
+
+describe('each pass over the graph leaves the numbers alone', () => {
+  afterEach(() => { delete process.env['PEFT_LAB_WITHOUT_PASSES']; });
+  for (const { name } of passes) {
+    it(`without ${name}`, async () => {
+      const all = await gradients('graph');
+      process.env['PEFT_LAB_WITHOUT_PASSES'] = name;
+      const without = await gradients('graph');
+      const error = worstError(all, without);
+      assert.ok(error < 2e-6, `worst tensor differs by ${error}`);
+    });
+  }
+});
+
+/** state x: momentum and position of a ball that a feed pushes; `v` can be written in place, `x` is also read late. */
+const ball: Program = {
+  feeds: [{ name: 'push', shape: [3], dtype: 'float32' }],
+  run: ({ push, x, v, drag }) => {
+    const velocity = tf.add(tf.mul(v!, drag!), push!);
+    const position = tf.add(x!, velocity);
+    return { fetches: { moved: tf.sub(position, x!) }, state: { x: position, v: velocity } };
+  },
+};
+const vector = (...values: number[]) => ({ shape: [values.length], data: Float32Array.from(values) });
+
+describe('sessions', () => {
+  for (const id of Object.keys(engines) as EngineId[]) {
+    const open = () => engines[id].open({ programs: { ball }, state: { x: vector(0, 0, 0), v: vector(1, 2, 3) }, constants: { drag: { shape: [], data: Float32Array.of(0.5) } }, threads: 1 });
+
+    it(`${id} keeps state between calls, reads and writes it`, async () => {
+      const session = await open();
+      const push = vector(1, 0, -1);
+      assert.deepEqual([...(await session.call('ball', { push }))['moved']!.data], [1.5, 1, 0.5]);
+      assert.deepEqual([...(await session.call('ball', { push }))['moved']!.data], [1.75, 0.5, -0.75]);
+      assert.deepEqual([...(await session.readState())['x']!.data], [3.25, 1.5, -0.25]);
+      await session.writeState({ v: vector(0, 0, 0) });
+      assert.deepEqual([...(await session.call('ball', { push }))['moved']!.data], [1, 0, -1]);
+      await session.dispose();
+    });
+
+    it(`${id} refuses feeds that do not fit`, async () => {
+      const session = await open();
+      await assert.rejects(session.call('ball', {}), /no feed 'push'/);
+      await assert.rejects(session.call('ball', { push: vector(1, 2) }), /\[2\] with 2 values, expected \[3\]/);
+      await assert.rejects(session.call('ball', { push: vector(1, 2, 3), pull: vector(1) }), /unknown feed 'pull'/);
+      await assert.rejects(session.call('bal', { push: vector(1, 2, 3) }), /no program 'bal'/);
+      await session.dispose();
+    });
+
+    it(`${id} gives the same bits twice`, async () => {
+      const [a, b] = [await gradients(id), await gradients(id)];
+      for (const name of Object.keys(a)) assert.deepEqual(a[name]!.data, b[name]!.data, name);
+    });
+  }
+});
+
+it('the graph engine fails closed, naming the kernel it lacks', async () => {
+  const program: Program = { feeds: [], run: ({ x }) => ({ fetches: { y: tf.cumsum(x!) }, state: {} }) };
+  const session = await engines.graph.open({ programs: { program }, state: { x: vector(1, 2, 3) }, constants: {}, threads: 1 });
+  await assert.rejects(session.call('program', {}), { name: 'UserError', message: /no kernel 'Cumsum'/ });
+});
