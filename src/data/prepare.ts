@@ -7,7 +7,7 @@ import { mapConcurrently } from './concurrency';
 import { tryHashContents } from './content-hash';
 import { decodeFile, type Pixels } from './decode';
 import { openImageCache, type ImageCache } from './image-cache';
-import { fit } from './transforms';
+import { canFit, fit } from './transforms';
 
 export interface Prepared {
   /** Indices of the samples that can be used, in their order. */
@@ -28,10 +28,11 @@ const largestOriginal = 8;
 export async function prepareImages(options: LoaderOptions & { onProgress(done: number, total: number): void }): Promise<Prepared> {
   const { root, samples, imageSize, resize, augmentation, cacheFolder } = options;
   const original = augmentation.length > 0;
-  const transform = original ? `original-${imageSize}` : `${resize}-${imageSize}`;
+  const transform = original ? `original-${resize}-${imageSize}` : `${resize}-${imageSize}`;
   const cache = await openImageCache({ folder: path.join(cacheFolder, 'images', `v${version}-${transform}`) });
   const decode = async (sample: Sample) => {
     const image = await decodeFile(path.join(root, sample.path));
+    if (!canFit(image, { imageSize, mode: resize })) throw tooLong(image, path.join(root, sample.path));
     return original ? image : fit(image, { imageSize, mode: resize });
   };
   try {
@@ -90,4 +91,8 @@ function keyOf(hash: string | UserError, sample: number): string {
 function onlyUserErrors(error: unknown): UserError {
   if (error instanceof UserError) return error;
   throw error;
+}
+
+function tooLong({ width, height }: Pixels, where: string): UserError {
+  return new UserError({ what: `${width} x ${height} pixels are too long a shape to be cropped`, where, remedy: 'Cut the image, choose "resize": "stretch", or set "onBadImage": "skip" for its data set.' });
 }

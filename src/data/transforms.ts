@@ -36,6 +36,11 @@ export function augment(image: Pixels, { imageSize, mode, augmentation, seed, ep
   return square;
 }
 
+/** Whether resizing the short side leaves a long side that memory can hold. */
+export function canFit({ width, height }: { width: number; height: number }, { imageSize, mode }: { imageSize: number; mode: Resize }): boolean {
+  return mode === 'stretch' || imageSize * Math.max(width, height) / Math.min(width, height) < 50_000;
+}
+
 /** Short side to 256/224 of the square, then the centre, as torchvision's Resize and CenterCrop round. */
 function centreCrop(image: Pixels, imageSize: number): Pixels {
   const short = Math.round(imageSize * 256 / 224), shortest = Math.min(image.width, image.height);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import sharp from 'sharp';
 import { UserError } from '../../../src/common/errors';
 import { fillKeepMask, streamKey } from '../../../src/common/random';
 import type { Sample } from '../../../src/common/trial';
@@ -124,6 +125,14 @@ describe('bad images', () => {
     assert.deepEqual([...batch!.labels], [...batches.usable.map(sample => sample.label), -1]);
   });
 
+  it('include shapes that cropping would blow up', async t => {
+    const { root, open } = await setUp(t);
+    await sharp({ create: { width: 9000, height: 1, channels: 3, background: 'red' } }).png().toFile(path.join(root, '4.png'));
+    await assert.rejects(open({ resize: 'crop' }), /4\.png: 9000 x 1 pixels are too long a shape to be cropped/);
+    assert.equal((await open({ resize: 'crop', onBadImage: 'skip' })).skipped.length, 1);
+    assert.equal((await open()).skipped.length, 0);
+  });
+
   it('are an error when none is left', async t => {
     const { root, files, open } = await setUp(t);
     for (const file of files) fs.writeFileSync(path.join(root, file), 'no image');
@@ -208,6 +217,27 @@ describe('the loader\'s thread', () => {
     const { value } = await training.next() as { value: Batch };
     assert.equal(value.step, 1);
     await training.return!();
+  });
+
+  it('works ahead while the engine blocks the main thread', async t => {
+    const { open } = await setUp(t, { augmentation: ['random-resized-crop'], imageSize: 160, patch: 16 });
+    const batches = await open();
+    const stream = batches.training(plan({ lastStep: 1000, batchSize: 10 }));
+    const waits = async (count: number, blockedMs: number) => {
+      const all: number[] = [];
+      for (let i = 0; i < count; i++) {
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, blockedMs); // as a native call does
+        const start = performance.now();
+        await stream.next();
+        all.push(performance.now() - start);
+      }
+      return all.sort((a, b) => a - b)[count >> 1]!;
+    };
+    await waits(4, 0); // what was made ahead, and warming up
+    const making = await waits(9, 0);
+    const waiting = await waits(9, 5 * making);
+    await stream.return!();
+    assert.ok(waiting < making / 2, `waits ${waiting.toFixed(1)} ms for what takes ${making.toFixed(1)} ms to make`);
   });
 
   it('ends every wait when it is closed', async t => {
