@@ -11,6 +11,8 @@ export interface MethodOptionSchema {
   id: string;
   title: string;
   summary: string;
+  /** Offered in a new study without asking. */
+  suggested?: boolean;
   /** Object schema with a default for every option. */
   options: z.ZodObject;
 }

@@ -7,9 +7,6 @@ import { writeAtomic } from '../store/files';
 import { findImageFolders, type ImageFolder } from './image-folders';
 import { studyTemplate } from './study-template';
 
-/** One of each kind: head only, biases, a low-rank update, a bottleneck, prompts. */
-const suggestedMethods = ['linear', 'bitfit', 'lora', 'adaptformer', 'vpt-deep'];
-
 /** Leaves the file open in an editor; nothing is written when a question is dismissed. */
 export async function newStudy(): Promise<void> {
   const folder = workspaceFolder();
@@ -73,7 +70,7 @@ function size(file: string): string {
 
 async function askForMethods(): Promise<{ id: string; summary: string }[] | undefined> {
   const { methodCatalog } = await import('../common/method-catalog');
-  const items = methodCatalog().map(({ id, title, summary }) => ({ id, summary, label: title, description: id, detail: summary, picked: suggestedMethods.includes(id) }));
+  const items = methodCatalog().map(({ id, title, summary, suggested }) => ({ id, summary, label: title, description: id, detail: summary, picked: Boolean(suggested) }));
   const options = { title: 'New Study (3/4): Methods', placeHolder: 'Which methods should be compared?', canPickMany: true as const, ignoreFocusOut: true, matchOnDescription: true };
   const chosen = await vscode.window.showQuickPick(items, options);
   return chosen?.length ? chosen : undefined;

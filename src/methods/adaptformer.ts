@@ -25,6 +25,7 @@ type Options = z.output<typeof options>;
 export default defineMethod({
   title: 'AdaptFormer',
   summary: 'A bottleneck in parallel to the MLP of every block.',
+  suggested: true,
   paper: { title: 'AdaptFormer: Adapting Vision Transformers for Scalable Visual Recognition', url: 'https://arxiv.org/abs/2205.13535' },
   version: 1,
   options,

@@ -8,6 +8,7 @@ import { defineMethod } from '../peft/method';
 export default defineMethod({
   title: 'BitFit',
   summary: 'Only the biases of the backbone train.',
+  suggested: true,
   paper: { title: 'BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models', url: 'https://arxiv.org/abs/2106.10199' },
   version: 1,
   options: z.strictObject({}),

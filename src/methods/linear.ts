@@ -8,6 +8,7 @@ import { defineMethod } from '../peft/method';
 export default defineMethod({
   title: 'Linear probing',
   summary: 'Only the classifier trains; the backbone stays frozen.',
+  suggested: true,
   paper: { title: 'Understanding intermediate layers using linear classifier probes', url: 'https://arxiv.org/abs/1610.01644' },
   version: 1,
   options: z.strictObject({}),

@@ -30,6 +30,7 @@ type Options = z.output<typeof options>;
 export default defineMethod({
   title: 'LoRA',
   summary: 'A low-rank update of the query, key and value projections.',
+  suggested: true,
   paper: { title: 'LoRA: Low-Rank Adaptation of Large Language Models', url: 'https://arxiv.org/abs/2106.09685' },
   version: 1,
   options,

@@ -23,6 +23,7 @@ const promptTensor = 'vpt.prompt_embeddings';
 export default defineMethod({
   title: 'VPT-Deep',
   summary: 'Learned prompt tokens in front of every block.',
+  suggested: true,
   paper: { title: 'Visual Prompt Tuning', url: 'https://arxiv.org/abs/2203.12119' },
   version: 1,
   options,

@@ -10,6 +10,8 @@ export interface Method<Options = Record<string, unknown>> {
   title: string;
   /** One sentence for IntelliSense and tables. */
   summary: string;
+  /** Offered in a new study without asking: one method of each kind. */
+  suggested?: boolean;
   paper: { title: string; url: string };
   /** Raised when the mathematics change; part of a trial's id. */
   version: number;

@@ -15,7 +15,7 @@ export function findMethod(id: string): Method {
 
 /** What the study schema needs to know of the methods; see common/study.ts. */
 export function methodOptionSchemas(): MethodOptionSchema[] {
-  return Object.entries(methods).map(([id, { title, summary, options }]) => ({ id, title, summary, options }));
+  return Object.entries(methods).map(([id, { title, summary, suggested = false, options }]) => ({ id, title, summary, suggested, options }));
 }
 
 /** Options with their defaults; throws a UserError that names the option. */
