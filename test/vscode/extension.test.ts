@@ -1,0 +1,238 @@
+/** The product in the editor that it is for: the packaged extension in a real VS Code, used as a researcher would. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, before, describe, it, type TestContext } from 'node:test';
+import type { Browser, Locator, Page } from 'playwright-core';
+import { integer, percent } from '../../src/common/format';
+import type { Trial, TrialResult } from '../../src/common/trial';
+import { writeTask } from '../../src/data/drawn/write-task';
+import { lockHolder, processIsAlive } from '../../src/store/lock';
+import { listTrials } from '../../src/store/study-store';
+import { storePaths, trialPaths } from '../../src/store/paths';
+import { findHost, VsCode } from './host';
+import { closeNotifications, closeQuickInput, findCommand, openFile, openWindow, policyViolations, quickInput, quickRows, reload, runCommand, tab, webview } from './workbench';
+
+const host = findHost();
+const skip = 'missing' in host ? host.missing : false;
+const pictures = process.env['PEFT_LAB_SCREENSHOTS']; // a folder: then the README's pictures are taken anew
+const methods = ['adaptformer', 'bitfit', 'linear', 'lora', 'vpt-deep'];
+
+describe('PEFT Lab in VS Code', () => {
+  let code: VsCode;
+  let browser: Browser;
+  let page: Page;
+  let violations: string[];
+  const file = (name: string) => path.join(code.workspace, name);
+
+  before(async () => {
+    if ('missing' in host) return;
+    code = new VsCode(host);
+    const vsix = path.join(code.base, 'peft-lab.vsix');
+    execFileSync(process.execPath, ['tools/package.mjs', '--out', vsix], { stdio: 'pipe' });
+    await writeTask(file('arrows'), { task: 'orientation', counts: { train: 256, val: 96, test: 160 }, seed: 1 });
+    code.writeSettings({});
+    code.install(vsix);
+    await code.start();
+    browser = await code.browser();
+    page = await openWindow(browser, code.url, code.workspace);
+    violations = policyViolations(page);
+  });
+
+  after(async () => {
+    await browser?.close();
+    await code?.stop();
+    code?.remove();
+  });
+
+  /** A test with a picture of the window when it fails. */
+  const scenario = (name: string, body: () => Promise<void>) => void it(name, { skip, timeout: 180_000 }, async (t: TestContext) => {
+    try {
+      await body();
+    } catch (error) {
+      const picture = path.resolve('dist/test/vscode', `${t.name.replace(/\W+/g, '-')}.png`);
+      await page.screenshot({ path: picture }).catch(() => undefined);
+      t.diagnostic(`the window: ${picture}`);
+      throw error;
+    }
+  });
+
+  scenario('creates a study from the palette and opens it', async () => {
+    await runCommand(page, 'PEFT Lab: New Study');
+    await quickRows(page, 'arrows').filter({ hasText: '512 images' }).click();
+    await quickRows(page, 'Embedded small ViT').click();
+    for (const method of methods) await quickRows(page, method).locator('input:checked, .codicon-check').first().waitFor();
+    await page.locator('.quick-input-widget').getByRole('button', { name: 'OK' }).click();
+    await quickInput(page).fill('arrow methods');
+    await page.keyboard.press('Enter');
+    await tab(page, 'arrow methods.peft.json').waitFor();
+    const text = fs.readFileSync(file('arrow methods.peft.json'), 'utf8');
+    assert.match(text, /"path": "arrows"/);
+    assert.match(text, /"file": "demo"/);
+    for (const method of methods) assert.match(text, new RegExp(`"${method}", +// \\w+`));
+    await page.locator('.codelens-decoration a', { hasText: 'Run' }).waitFor();
+    assert.equal(await page.locator('.squiggly-error, .squiggly-warning').count(), 0);
+  });
+
+  scenario('offers the options of the chosen method, and shows what is wrong', async () => {
+    fs.writeFileSync(file('typo.peft.json'), [
+      '{', '  "backbone": { "file": "demo" },', '  "data": [{ "path": "arrows" }],',
+      '  "methods": [', '    { "method": "lora", "options": {  } },', '  ],', '  "recipe": { "epohcs": 3 },', '}', '',
+    ].join('\n'));
+    await openFile(page, 'typo.peft.json');
+    await goTo(page, '5:37');
+    await page.keyboard.type('"');
+    await page.keyboard.press('Control+Space');
+    const offered = page.locator('.suggest-widget.visible .monaco-list-row');
+    for (const option of ['rank', 'alpha', 'dropout', 'targets']) await offered.filter({ hasText: option }).first().waitFor();
+    assert.equal(await offered.filter({ hasText: 'bottleneck' }).count(), 0);
+    await picture(page, 'study-file');
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('Control+Z');
+    await page.keyboard.press('Control+Shift+M');
+    const problem = page.locator('.markers-panel .monaco-list-row').filter({ hasText: 'PEFT Lab' });
+    await problem.filter({ hasText: 'epohcs' }).filter({ hasText: '"epochs"' }).waitFor();
+    await runCommand(page, 'PEFT Lab: Run Study');
+    await page.locator('.notification-toast', { hasText: 'typo.peft.json has a problem' }).waitFor();
+    assert.equal(fs.existsSync(file('typo.peft')), false);
+    await closeNotifications(page);
+    fs.rmSync(file('typo.peft.json'));
+    await runCommand(page, 'View: Close All Editors');
+    await runCommand(page, 'View: Close Panel');
+  });
+
+  scenario('runs the study while the panel fills, and shows the numbers of the results', async () => {
+    shorten(file('arrow methods.peft.json'), 4);
+    await openFile(page, 'arrow methods.peft.json');
+    await page.locator('.codelens-decoration a', { hasText: 'Run' }).click();
+    const panel = webview(page);
+    await panel.getByRole('heading', { name: 'arrow methods' }).waitFor();
+    await page.locator('.statusbar-item', { hasText: 'PEFT' }).waitFor();
+    await page.locator('.notification-toast', { hasText: 'PEFT Lab: arrow methods' }).getByRole('button', { name: 'Cancel' }).waitFor();
+    await panel.locator('.status-running').first().waitFor({ timeout: 60_000 });
+    await panel.locator('[aria-label^="Training loss"] svg path').first().waitFor({ state: 'attached' });
+    await panel.getByText('5 trials finished.').waitFor({ timeout: 150_000 });
+    await page.locator('.notification-toast', { hasText: 'all 5 trials finished' }).waitFor();
+    await page.locator('.statusbar-item', { hasText: 'PEFT' }).waitFor({ state: 'hidden' });
+    const results = readResults(file('arrow methods.peft'));
+    assert.deepEqual(results.map(r => r.trial.method.id).sort(), methods);
+    for (const { trial, result } of results) {
+      const row = panel.locator('table.trials tbody tr').filter({ has: panel.getByRole('rowheader', { name: trial.method.id }) });
+      const cells = await row.locator('td.number').allInnerTexts();
+      const { parameters, last } = result;
+      assert.deepEqual(cells.slice(0, 3), [integer(parameters.trainable), percent(last.validation!.top1), percent(last.test!.top1)], trial.method.id);
+    }
+    await closeNotifications(page);
+    await picture(page, 'sweep');
+  });
+
+  scenario('compares the mistakes of two trials; a thumbnail opens its file', async () => {
+    const panel = webview(page);
+    await panel.getByRole('tab', { name: 'Mistakes' }).click();
+    await choose(panel.locator('vscode-dropdown[aria-label="Compare with"]'), 1);
+    const counts = await panel.locator('.venn .part-count').allInnerTexts();
+    assert.equal(counts.length, 3);
+    const image = panel.locator('.gallery img').first();
+    await image.waitFor();
+    await image.evaluate((element: HTMLImageElement) => element.decode());
+    assert.equal(await image.evaluate((element: HTMLImageElement) => element.naturalWidth), 64);
+    await picture(page, 'mistakes');
+    const title = await panel.locator('.gallery .thumbnail').first().getAttribute('title');
+    await panel.locator('.gallery .thumbnail').first().click();
+    await tab(page, path.basename(title!)).waitFor();
+    await runCommand(page, 'View: Close Editor');
+    await panel.getByRole('tab', { name: 'Parameters' }).click();
+    await panel.locator('[aria-label^="Trained parameters"] svg path').first().waitFor({ state: 'attached' });
+    await picture(page, 'parameters');
+    assert.deepEqual(violations, []);
+  });
+
+  scenario('brings the panel back after a reload, and finds a run that outlived the window and the editor', async () => {
+    const long = file('long.peft.json');
+    fs.writeFileSync(long, fs.readFileSync(file('arrow methods.peft.json'), 'utf8').replace('"epochs": 4', '"epochs": 3000'));
+    await openFile(page, 'long.peft.json');
+    await runCommand(page, 'PEFT Lab: Run Study');
+    await webview(page).locator('.status-running').first().waitFor({ timeout: 60_000 });
+    const launcher = lockHolder(file('long.peft'))!;
+    await reload(page);
+    await webview(page).getByRole('heading', { name: 'long' }).waitFor({ timeout: 60_000 });
+    await page.locator('.statusbar-item', { hasText: 'PEFT 1/5' }).waitFor();
+
+    await page.context().close();
+    await code.stop();
+    assert.ok(processIsAlive(launcher.pid), 'the launcher outlives the editor');
+    await code.start();
+    page = await openWindow(browser, code.url, code.workspace);
+    await page.locator('.statusbar-item', { hasText: 'PEFT 1/5' }).waitFor({ timeout: 60_000 });
+    await runCommand(page, 'PEFT Lab: Cancel');
+    await page.locator('.statusbar-item', { hasText: 'PEFT 1/5' }).waitFor({ state: 'hidden', timeout: 60_000 });
+    await page.locator('.notification-toast', { hasText: 'long: stopped after 0 of 5 trials' }).waitFor();
+    assert.equal(processIsAlive(launcher.pid), false);
+    const [first] = listTrials(file('long.peft')).map(id => trialPaths(storePaths(file('long.peft')).trial(id))).filter(paths => fs.existsSync(paths.attempts));
+    assert.ok(fs.existsSync(first!.checkpoint), 'a checkpoint is left to go on from');
+    await closeNotifications(page);
+  });
+
+  scenario('shows which engines the trainer has', async () => {
+    await runCommand(page, 'PEFT Lab: Doctor');
+    const preview = webview(page);
+    await preview.getByRole('heading', { name: 'PEFT Lab Doctor' }).waitFor({ timeout: 120_000 });
+    await preview.getByRole('cell', { name: 'graph (chosen)' }).waitFor();
+    assert.equal(await preview.getByRole('row').filter({ hasText: 'wasm' }).count(), 1);
+    await preview.getByRole('row', { name: /executable/ }).first().waitFor();
+  });
+
+  scenario('shows results in restricted mode, and runs nothing', async () => {
+    await page.context().close();
+    await code.stop();
+    code.writeSettings({ 'security.workspace.trust.enabled': true, 'security.workspace.trust.startupPrompt': 'always' });
+    await code.start();
+    page = await openWindow(browser, code.url, code.workspace);
+    const dialog = page.locator('.monaco-dialog-box');
+    await dialog.getByRole('button', { name: /^No/ }).click();
+    await page.locator('.statusbar-item', { hasText: 'Restricted Mode' }).waitFor();
+    await openFile(page, 'arrow methods.peft.json');
+    await findCommand(page, 'PEFT Lab: Show Results');
+    await quickInput(page).fill('>PEFT Lab: ');
+    await quickRows(page, 'PEFT Lab: Show Results').waitFor();
+    assert.equal(await quickRows(page, 'PEFT Lab: Run Study').count(), 0);
+    await closeQuickInput(page);
+    await runCommand(page, 'PEFT Lab: Show Results');
+    const panel = webview(page);
+    await panel.getByText('5 trials finished.').waitFor();
+    await panel.getByRole('button', { name: 'Run Study' }).click();
+    await page.locator('.notification-toast', { hasText: 'do not run in restricted mode' }).waitFor();
+  });
+});
+
+async function goTo(page: Page, place: string): Promise<void> {
+  await page.keyboard.press('Control+G');
+  await quickInput(page).fill(`:${place}`);
+  await page.keyboard.press('Enter');
+  await page.locator('.quick-input-widget').waitFor({ state: 'hidden' });
+}
+
+/** Opens a list of the toolkit and takes its option of that number. */
+async function choose(list: Locator, index: number): Promise<void> {
+  await list.click();
+  await list.locator('vscode-option').nth(index).click();
+}
+
+function shorten(study: string, epochs: number): void {
+  fs.writeFileSync(study, fs.readFileSync(study, 'utf8').replace('"epochs": 20', `"epochs": ${epochs}`).replace('"learningRate": 0.001', '"learningRate": 0.003'));
+}
+
+function readResults(store: string): { trial: Trial; result: TrialResult }[] {
+  return listTrials(store).map(id => {
+    const paths = trialPaths(storePaths(store).trial(id));
+    return { trial: JSON.parse(fs.readFileSync(paths.trial, 'utf8')) as Trial, result: JSON.parse(fs.readFileSync(paths.result, 'utf8')) as TrialResult };
+  });
+}
+
+async function picture(page: Page, name: string): Promise<void> {
+  if (!pictures) return;
+  fs.mkdirSync(pictures, { recursive: true });
+  await page.waitForTimeout(600); // charts and the editor's own animations come to rest
+  await page.screenshot({ path: path.join(pictures, `${name}.png`) });
+}
