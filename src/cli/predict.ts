@@ -72,7 +72,7 @@ async function predictImages({ say, ...request }: PredictOptions): Promise<Predi
   const batches = await openBatches({
     root: request.data, samples: await listImages(request, manifest.classes), imageSize, patch,
     normalization: request.normalization ?? manifest.normalization, resize: manifest.resize, augmentation: [],
-    cacheFolder: path.join(cacheFolder(), 'images'), onBadImage: 'stop', seed: 0,
+    cacheFolder: cacheFolder(), onBadImage: 'stop', seed: 0,
   });
   try {
     const evaluated = await evaluateAdapter({ adapter, backbone, batches, engine: request.engine });

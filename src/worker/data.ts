@@ -1,5 +1,4 @@
 /** The trial's images as batches: what trains, and every split that is evaluated. */
-import path from 'node:path';
 import { cacheFolder } from '../common/paths';
 import type { Sample, Trial, TrialEvent } from '../common/trial';
 import { openBatches, type Batches } from '../data/batches';
@@ -55,7 +54,7 @@ interface OpenOptions {
 function openSplit({ trial, samples, what, root, augmentation, onEvent }: OpenOptions): Promise<Batches> {
   const { backbone: { architecture: { imageSize, patch } }, recipe: { normalization, resize, seed }, data: { onBadImage } } = trial;
   return openBatches({
-    root, samples, imageSize, patch, normalization, resize, augmentation, onBadImage, seed, cacheFolder: path.join(cacheFolder(), 'images'),
+    root, samples, imageSize, patch, normalization, resize, augmentation, onBadImage, seed, cacheFolder: cacheFolder(),
     onProgress: (done, total) => onEvent({ type: 'prepare', time: Date.now(), done, total, what }),
   });
 }
