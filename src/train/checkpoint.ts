@@ -14,8 +14,8 @@ export interface Progress {
   step: number;
   /** Epochs done, evaluation included. */
   epochs: number;
-  /** Of the epoch under way: sum over images of their loss, and how many. */
-  epochLoss: { sum: number; images: number };
+  /** Of the epoch under way: sum over images of their loss, how many, and seconds in steps. */
+  epoch: { lossSum: number; images: number; seconds: number };
   /** Of the last step; null before the first. */
   loss: number | null;
   last: EpochScore | null;
@@ -39,7 +39,7 @@ export interface Checkpoint {
 }
 
 export const initialProgress = (): Progress => ({
-  step: 0, epochs: 0, epochLoss: { sum: 0, images: 0 }, loss: null, last: null, best: null, evaluationsSinceBest: 0, seconds: 0,
+  step: 0, epochs: 0, epoch: { lossSum: 0, images: 0, seconds: 0 }, loss: null, last: null, best: null, evaluationsSinceBest: 0, seconds: 0,
   timed: { images: 0, seconds: 0 }, engines: [],
 });
 

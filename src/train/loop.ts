@@ -60,6 +60,7 @@ export async function train(run: TrainRun): Promise<Trained> {
     if (epochIsPending(progress, plan)) {
       if (!(await finishEpoch(run, plan, trained))) return stop(run, trained);
       if (isOver(run, progress)) break;
+      if (progress.step < plan.steps) run.onEvent({ type: 'phase', time: Date.now(), phase: 'training' });
       clock.restart();
     }
     if (run.stopRequested()) return stop(run, trained);
@@ -113,20 +114,19 @@ async function runStep(run: TrainRun, plan: Plan, progress: Progress, batch: Bat
     ...optimizerScalars({ step: batch.step, learningRate, weightDecay: recipe.weightDecay }),
   });
   const value = loss!.data[0]!;
-  if (!Number.isFinite(value)) throw divergence(progress, { value, step: batch.step + 1, learningRate });
+  if (!Number.isFinite(value)) throw divergence(progress, { what: `the loss became ${value} at step ${batch.step + 1} with learning rate ${learningRate.toPrecision(4)}` });
   progress.step = batch.step + 1;
   progress.loss = value;
-  progress.epochLoss = { sum: progress.epochLoss.sum + value * batch.count, images: progress.epochLoss.images + batch.count };
+  progress.epoch.lossSum += value * batch.count;
+  progress.epoch.images += batch.count;
   return value;
 }
 
-function divergence({ loss, step, last }: Progress, at: { value: number; step: number; learningRate: number }): UserError {
+/** Says what was finite last. */
+function divergence({ loss, step, last }: Progress, { what }: { what: string }): UserError {
   const before = loss === null ? 'no step before it had a finite loss' : `the last finite loss was ${loss.toPrecision(6)} at step ${step}`;
   const epoch = last ? `, the mean of epoch ${last.epoch} ${last.trainLoss.toPrecision(6)}` : '';
-  return new UserError({
-    what: `the loss became ${at.value} at step ${at.step} with learning rate ${at.learningRate.toPrecision(4)}; ${before}${epoch}`,
-    remedy: 'Lower recipe.learningRate, lengthen the warm-up, or lower the method\'s scale.',
-  });
+  return new UserError({ what: `${what}; ${before}${epoch}`, remedy: 'Lower recipe.learningRate, lengthen the warm-up, or lower the method\'s scale.' });
 }
 
 /** Whether the steps of an epoch (or all steps) are done and its evaluation is not. */
@@ -138,28 +138,29 @@ function epochIsPending({ step, epochs }: Progress, plan: Plan): boolean {
 async function finishEpoch(run: TrainRun, plan: Plan, trained: Trained): Promise<boolean> {
   const { progress } = trained;
   const epoch = progress.epochs + 1;
-  const trainLoss = progress.epochLoss.sum / Math.max(progress.epochLoss.images, 1);
+  const trainLoss = progress.epoch.lossSum / Math.max(progress.epoch.images, 1);
   const isEvaluated = epoch % run.trial.evaluation.everyEpochs === 0 || epoch === plan.wholeEpochs;
-  const evaluated = isEvaluated ? await evaluateSplits(run) : {};
+  const evaluated = isEvaluated ? await evaluateSplits(run, progress) : {};
   if (!evaluated) return false;
   const score: EpochScore = { epoch, trainLoss, ...metricsOf(evaluated) };
   run.onEvent({
     type: 'epoch', time: Date.now(), epoch, step: progress.step, train: { loss: trainLoss }, ...metricsOf(evaluated),
-    seconds: progress.seconds, imagesPerSecond: imagesPerSecond(progress),
+    seconds: progress.epoch.seconds, imagesPerSecond: imagesPerSecond(progress),
   });
   if (isEvaluated) await recordScore(run, trained, { score, evaluated });
   progress.epochs = epoch;
-  progress.epochLoss = { sum: 0, images: 0 };
+  progress.epoch = { lossSum: 0, images: 0, seconds: 0 };
   await checkpoint(run, trained);
   return true;
 }
 
-async function evaluateSplits(run: TrainRun): Promise<Partial<Record<EvaluatedSplit, Evaluated>> | null> {
+async function evaluateSplits(run: TrainRun, progress: Progress): Promise<Partial<Record<EvaluatedSplit, Evaluated>> | null> {
   const results: Partial<Record<EvaluatedSplit, Evaluated>> = {};
   for (const [split, batches] of Object.entries(run.data.evaluated) as [EvaluatedSplit, Batches][]) {
     run.onEvent({ type: 'phase', time: Date.now(), phase: 'evaluating', detail: split });
     const result = await evaluate({ ...run, batches });
     if (!result) return null;
+    if (!Number.isFinite(result.metrics.loss)) throw divergence(progress, { what: `the loss on ${split} became ${result.metrics.loss} after step ${progress.step}` });
     results[split] = result;
   }
   return results;
@@ -240,6 +241,7 @@ function startClock() {
       const seconds = (performance.now() - since) / 1000;
       since = performance.now();
       progress.seconds += seconds;
+      progress.epoch.seconds += seconds;
       if (laps > 0) progress.timed = { images: progress.timed.images + images, seconds: progress.timed.seconds + seconds };
       rate = laps < 2 ? images / seconds : 0.9 * rate + 0.1 * images / seconds;
       laps++;

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fillKeepMask, streamKey } from '../../src/common/random';
 import { engines } from '../../src/engine/engines';
+import type { Architecture } from '../../src/common/trial';
 import type { Engine, HostTensors, Session } from '../../src/engine/program';
 import { tf } from '../../src/engine/tfjs';
 import { loadAdapter, saveAdapter } from '../../src/peft/adapter';
@@ -23,6 +24,9 @@ import { tinyArchitecture, tinyBackbone, tinyBatch } from '../fixtures/tiny-vit'
 
 const classes = 3, batch = 4;
 const base = tinyBackbone();
+/** Everything that CLIP's, DINOv2's and other plain ViTs have and the usual one has not. */
+const peculiar = { ...tinyArchitecture, activation: 'quick-gelu', preNorm: true, patchBias: false, layerScale: true, qkvBias: false, layerNormEpsilon: 1e-5, hidden: 24 } as const;
+const peculiarBase = tinyBackbone(peculiar);
 const reference = engines.cpu;
 
 for (const [id, method] of Object.entries(methods)) {
@@ -95,6 +99,14 @@ for (const [id, method] of Object.entries(methods)) {
           if (engine === reference) await checkFiniteDifferences(engine, model, state, expected);
         });
 
+        if (engineId !== reference.id) it(`${label} on ${engineId}: gradients equal the reference on a backbone with every peculiarity`, async t => {
+          const engine = await engineOrSkip(t, engineId);
+          if (!engine) return;
+          const model = await modelOf(id, options, { architecture: peculiar });
+          const state = { ...initialState(model, { base: peculiarBase, seed: 1 }), ...randomized(model, peculiarBase) };
+          checkGradients(await gradients(engine, model, state, peculiarBase), await gradients(reference, model, state, peculiarBase), model);
+        });
+
         it(`${label} on ${engineId}: training moves its own tensors only, and all of them`, async t => {
           const engine = await engineOrSkip(t, engineId);
           if (!engine) return;
@@ -146,17 +158,19 @@ for (const [id, method] of Object.entries(methods)) {
   });
 }
 
-/** The defaults, and every value of `variant` where a method has that option; small sizes where it has sizes. */
+/** Small sizes; every value of `variant` where a method has that option, and part of every list that is an option. */
 function variantsOf(id: string): Record<string, unknown>[] {
   const { shape } = methods[id]!.options;
   const sizes = { rank: 2, bottleneck: 4, prompts: 3, alpha: 3 };
   const small = Object.fromEntries(Object.entries(sizes).filter(([name]) => name in shape));
-  return 'variant' in shape ? [{ ...small, variant: 'study' }, { ...small, variant: 'original' }] : [small];
+  const variants = 'variant' in shape ? ['study', 'original'].map(variant => ({ ...small, variant })) : [small];
+  const lists = Object.entries(parseMethodOptions(id, {})).filter((entry): entry is [string, unknown[]] => Array.isArray(entry[1]) && entry[1].length > 2);
+  return [...variants, ...lists.flatMap(([name, values]) => variants.map(variant => ({ ...variant, [name]: [values.at(-1), values[0]] })))];
 }
 
-async function modelOf(id: string, options: Record<string, unknown>, settings: { dropout?: boolean; dropPath?: number; batch?: number } = {}): Promise<Model> {
+async function modelOf(id: string, options: Record<string, unknown>, settings: { dropout?: boolean; dropPath?: number; batch?: number; architecture?: Architecture } = {}): Promise<Model> {
   return prepareModel({
-    architecture: tinyArchitecture, method: methods[id]!, options: parseMethodOptions(id, options), classes,
+    architecture: settings.architecture ?? tinyArchitecture, method: methods[id]!, options: parseMethodOptions(id, options), classes,
     batch: settings.batch ?? batch, dropout: settings.dropout ?? false, dropPath: settings.dropPath ?? 0,
   });
 }
@@ -177,8 +191,8 @@ async function evaluate(engine: Engine, model: Model, state: HostTensors, backbo
   }
 }
 
-async function gradients(engine: Engine, model: Model, state: HostTensors): Promise<HostTensors> {
-  const session = await open(engine, model, state);
+async function gradients(engine: Engine, model: Model, state: HostTensors, backbone = base): Promise<HostTensors> {
+  const session = await open(engine, model, state, backbone);
   try {
     return await session.call('gradient', lossFeeds(model));
   } finally {
@@ -201,8 +215,8 @@ function stepFeeds(model: Model, step: number, learningRate = 1e-3): HostTensors
 }
 
 /** Every trained tensor away from special values such as 0, so that no gradient vanishes by accident. */
-function randomized(model: Model): HostTensors {
-  const start = initialState(model, { base, seed: 5 });
+function randomized(model: Model, backbone = base): HostTensors {
+  const start = initialState(model, { base: backbone, seed: 5 });
   const noise = initialState({ ...model, trainables: model.trainables.map(t => ({ name: t.name, shape: t.shape, source: 'added', initial: { kind: 'normal', std: 0.1 } })) }, { base, seed: 6 });
   return Object.fromEntries(model.trainables.map(({ name, shape }) => [
     name, { shape, data: (start[name]!.data as Float32Array).map((x, i) => x + noise[name]!.data[i]!) },

@@ -10,7 +10,7 @@ describe('checkpoint', () => {
     const file = temporaryFile(t);
     const state = { 'head.bias': { shape: [3], data: Float32Array.of(0.1, -0, 1e-40) }, 'adam.m/head.bias': { shape: [3], data: Float32Array.of(1, 2, 3) } };
     const best = { 'head.bias': { shape: [3], data: Float32Array.of(4, 5, 6) } };
-    const progress = { ...initialProgress(), step: 7, epochLoss: { sum: 0.1 + 0.2, images: 12 }, seconds: 1 / 3 };
+    const progress = { ...initialProgress(), step: 7, epoch: { lossSum: 0.1 + 0.2, images: 12, seconds: 1 }, seconds: 1 / 3 };
     await writeCheckpoint(file, 'abc', { state, best, progress, engine: { id: 'wasm', threads: 1 } });
     const read = (await readCheckpoint(file, 'abc'))!;
     assert.deepEqual(read, { state, best, progress, engine: { id: 'wasm', threads: 1 } });
