@@ -52,13 +52,13 @@ export function dropdown({ label, value, choices, onChange }: {
 /** Shows no label of its own; `label` is what a screen reader says. */
 export function checkbox({ label, checked, onChange }: { label: string; checked: boolean; onChange: (checked: boolean) => void }): Tree {
   return h('vscode-checkbox', {
-    'aria-label': label, '.checked': checked,
+    '.checked': checked,
     // The element also says `change` when it is set from here; only what the user did counts.
     'onchange': (event: Event) => {
       const now = (event.currentTarget as HTMLInputElement).checked;
       if (now !== checked) onChange(now);
     },
-  });
+  }, h('span', { class: 'hidden-text' }, label)); // the element names itself after its text, whatever its aria-label says
 }
 
 export function badge(text: string, name?: string): Tree {
