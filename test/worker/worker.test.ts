@@ -9,6 +9,7 @@ import { loadAdapter } from '../../src/peft/adapter';
 import { readPredictions } from '../../src/store/predictions';
 import { attemptPaths, trialPaths } from '../../src/store/paths';
 import { requestCancel } from '../../src/store/requests';
+import { openTrial } from '../../src/store/trial-store';
 import { engineIds, engineOrSkip } from '../fixtures/engines';
 import { eventsOf, exitOf, makeTinyTrial, resultOf, runWorker, runWorkerOnFullDisk, type TinyTrial, type TinyTrialOptions } from '../fixtures/tiny-trial';
 
@@ -124,6 +125,19 @@ describe('worker', () => {
     assert.deepEqual(Object.keys(result.classCounts), ['train', 'test']);
     assert.deepEqual(result.classCounts['train'], [8, 8, 8]);
     assert.equal(result.last.validation, undefined);
+  });
+
+  it('evaluates extra test sets, and skips and counts bad images where the study says so', async t => {
+    const tiny = await trialFor(t, { onBadImage: 'skip', evaluation: { extra: [{ name: 'more', path: 'more', format: 'auto', split: 'test' }] } });
+    const bad = (await openTrial(tiny.folder).samples()).find(({ split }) => split === 'train')!.path;
+    fs.writeFileSync(path.join(tiny.trial.data.root, bad), 'no image');
+    assert.equal((await runWorker(tiny)).code, 0);
+    const { extra, skippedImages, classCounts, warnings } = resultOf(tiny.folder)!;
+    assert.equal(extra['more']!.samples, 6);
+    assert.equal((await readPredictions(trialPaths(tiny.folder).predictions('extra/more'))).labels.length, 6);
+    assert.deepEqual(skippedImages.map(image => image.path), [bad]);
+    assert.equal(classCounts['train']!.reduce((a, b) => a + b), 17);
+    assert.match(warnings.join(), /1 image was skipped/);
   });
 
   it('starts from an adapter, and refuses one of another method', async t => {
