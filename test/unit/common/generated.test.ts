@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { describe, it } from 'node:test';
 import { methodCatalog } from '../../../src/common/method-catalog';
@@ -12,6 +13,11 @@ describe('generated files', () => {
       assert.equal(fs.readFileSync(file, 'utf8').replaceAll('\r\n', '\n'), text);
     });
   }
+
+  it('the types of ONNX are what onnx.proto says (else: npm run generate)', () => {
+    const text = execFileSync(process.execPath, ['tools/generate-onnx-types.mjs'], { encoding: 'utf8' });
+    assert.equal(fs.readFileSync('src/engine/onnx/generated/onnx_pb.ts', 'utf8').replaceAll('\r\n', '\n'), text);
+  });
 
   it('the catalogue accepts and refuses what the methods themselves do', () => {
     const study = (entry: string) => `{ "backbone": { "file": "a" }, "data": [{ "path": "d" }], "methods": [${entry}] }`;
