@@ -1,5 +1,7 @@
 import path from 'node:path';
+import type { z } from 'zod';
 import { UserError } from '../common/errors';
+import { explainIssues, pathText } from '../common/explain-issues';
 import { nearest } from '../common/nearest';
 import type { Architecture } from '../common/trial';
 import { required, wholeNumber } from './arguments';
@@ -23,9 +25,9 @@ export const count: Command = {
   positionals: [],
   async run({ flags, output }) {
     const { countParameters } = await import('../peft/count');
-    const { findMethod, parseMethodOptions } = await import('../peft/registry');
+    const { findMethod } = await import('../peft/registry');
     const id = required(flags, 'method', usage);
-    const options = parseMethodOptions(id, parseOptions(flags['options']));
+    const options = parseOptions(flags['options'], findMethod(id).options);
     const classes = flags['classes'] ? wholeNumber('classes', flags['classes']) : 0;
     const counted = countParameters({ architecture: await findArchitecture(flags), method: findMethod(id), options, classes });
     output.print(textTable(['', 'parameters'], Object.entries(counted).map(([name, n]) => [name, grouped(n)])));
@@ -44,7 +46,16 @@ async function findArchitecture({ arch, backbone }: Readonly<Record<string, stri
   throw new UserError({ what: `unknown architecture "${arch}"${near ? `; did you mean "${near}"?` : ''}`, where: '--arch', remedy: `Known: ${Object.keys(presets).join(', ')}. Or name a file with --backbone.` });
 }
 
-function parseOptions(text: string | undefined): unknown {
+/** The options with the method's defaults. */
+function parseOptions(text: string | undefined, schema: z.ZodObject): Record<string, unknown> {
+  const value = parseJson(text);
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [first] = explainIssues(parsed.error.issues, schema, value);
+  throw new UserError({ what: first?.message ?? 'the options are not valid', where: ['--options', pathText(first?.path ?? [])].filter(Boolean).join(' '), remedy: first?.remedy ?? undefined });
+}
+
+function parseJson(text: string | undefined): unknown {
   try {
     return text ? JSON.parse(text) as unknown : {};
   } catch (cause) {

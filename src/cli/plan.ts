@@ -60,7 +60,7 @@ function planTable({ trials, finished, predictedSeconds, predictedTeraFlops }: P
     t.finished ? 'finished' : t.predicted.seconds === null ? '' : duration(t.predicted.seconds),
   ]);
   const time = predictedSeconds === null ? `${grouped(predictedTeraFlops)} TFLOP; the time shows once a trial of this study has run here` : `about ${duration(predictedSeconds)}`;
-  return `${textTable(['trial', 'trainable', 'steps', 'TFLOP', 'time'], rows)}\n\n${trials.length} trials, ${finished} finished; to do: ${time}.`;
+  return `${textTable(['trial', 'trainable', 'steps', 'TFLOP', 'time'], rows)}\n\n${trials.length} ${trials.length === 1 ? 'trial' : 'trials'}, ${finished} finished; to do: ${time}.`;
 }
 
 /** Operations a second (in tera) that finished trials of the store reached; null before there are any. */

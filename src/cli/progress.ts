@@ -19,6 +19,8 @@ export interface ProgressWatch {
   show(text: string): void;
   /** Begins to look at the store. */
   start(): void;
+  /** Shows what came since it last looked. */
+  look(): Promise<void>;
   /** Shows what came last, and takes the bar away. */
   stop(): Promise<void>;
 }
@@ -29,17 +31,19 @@ export function watchProgress(options: ProgressOptions): ProgressWatch {
   const lines = epochReporter(bar.say, stream.isTTY ?? false);
   let timer: NodeJS.Timeout | undefined;
   let reading: Promise<void> | null = null;
-  const look = () => reading ??= readStore(options.store).then(contents => {
+  const read = () => reading ??= readStore(options.store).then(contents => {
     lines(contents, options.jobs);
     const text = barText(contents, { columns: stream.columns ?? 80, jobs: options.jobs });
     if (text) bar.show(text);
   }).catch(() => undefined /* looked at again in a second */).finally(() => { reading = null; });
+  const look = async () => { await reading; await read(); };
   return {
-    say: bar.say, show: bar.show,
-    start() { timer = setInterval(() => void look(), stream.isTTY ? 500 : 1000); },
+    say: bar.say, show: bar.show, look,
+    start() { timer = setInterval(() => void read(), stream.isTTY ? 500 : 1000); },
     async stop() {
       clearInterval(timer);
-      if (timer) { await reading; await look(); }
+      if (timer) await look();
+      timer = undefined;
       bar.clear();
     },
   };

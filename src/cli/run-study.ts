@@ -88,13 +88,16 @@ async function runOpenTrials({ prepared, store, jobs, stop, progress }: RunOpenO
   const labels = labelTrials(trials);
   const open = trials.filter(trial => !store.isFinished(trial.id));
   [...facts.backbone.warnings, ...warnings].forEach(warning => progress.say(`Warning: ${warning}`));
-  progress.say(open.length < trials.length ? `${trials.length - open.length} of ${trials.length} trials are finished already; ${open.length} to do.` : `${trials.length} trials.`);
+  progress.say(open.length < trials.length ? `${trials.length - open.length} of ${trials.length} trials are finished already; ${open.length} to do.` : `${trials.length} ${trials.length === 1 ? 'trial' : 'trials'}.`);
   if (open.length) progress.start();
   return runTrials({
     trials: open, jobs, cancel: stop.cancel, kill: stop.kill,
     launcher: localLauncher({ worker: workerScript() }),
     folderOf: trial => storePaths(store.folder).trial(trial.id),
-    onEnd: (trial, outcome) => progress.say(outcomeLine(trial, { outcome, label: labels.get(trial.id)!, position: `${trials.indexOf(trial) + 1}/${trials.length}` })),
+    onEnd: async (trial, outcome) => {
+      await progress.look(); // its last epoch comes before its end
+      progress.say(outcomeLine(trial, { outcome, label: labels.get(trial.id)!, position: `${trials.indexOf(trial) + 1}/${trials.length}` }));
+    },
   });
 }
 

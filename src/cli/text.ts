@@ -18,9 +18,12 @@ export function duration(seconds: number): string {
   return `${Math.floor(minutes / 60)} h${minutes % 60 ? ` ${minutes % 60} min` : ''}`;
 }
 
-/** Columns aligned by spaces: the first to the left, the rest, being numbers, to the right. A rule under the heading. */
+/** Columns aligned by spaces, those of numbers to the right. A rule under the heading. */
 export function textTable(heading: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = heading.map((title, i) => Math.max(title.length, ...rows.map(row => row[i]!.length)));
-  const line = (cells: readonly string[]) => cells.map((cell, i) => i ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)).join('  ').trimEnd();
-  return [line(heading), widths.map(w => '-'.repeat(w)).join('  '), ...rows.map(line)].join('\n');
+  const columns = heading.map((title, i) => {
+    const cells = rows.map(row => row[i]!);
+    return { width: Math.max(title.length, ...cells.map(cell => cell.length)), isNumeric: cells.every(cell => /^[-\d]?[\d.,± ]*$/.test(cell)) };
+  });
+  const line = (cells: readonly string[]) => cells.map((cell, i) => columns[i]!.isNumeric ? cell.padStart(columns[i]!.width) : cell.padEnd(columns[i]!.width)).join('  ').trimEnd();
+  return [line(heading), columns.map(c => '-'.repeat(c.width)).join('  '), ...rows.map(line)].join('\n');
 }

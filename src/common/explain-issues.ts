@@ -47,7 +47,7 @@ function explain(issue: Issue, base: IssuePath, root: Root): Explanation[] {
 function unknownKey(key: string, path: IssuePath, root: Root): Explanation {
   const known = knownKeys(root.schema, path, root.value);
   const near = nearest(key, known);
-  const where = path.length ? pathText(path) : 'a study';
+  const where = path.length ? pathText(path) : 'this';
   const all = known.length ? `Known here: ${known.join(', ')}.` : `${where} takes nothing.`;
   return { path, key, message: `unknown key "${key}"${near ? `; did you mean "${near}"?` : ''}`, remedy: all };
 }

@@ -1,12 +1,12 @@
-/** The candidate that a misspelt word most likely meant; null when none is near. */
-export function nearest(word: string, candidates: Iterable<string>): string | null {
+/** The candidate that a misspelt or unfinished word most likely meant; null when none is near. */
+export function nearest(word: string, candidates: readonly string[]): string | null {
   let best: string | null = null;
   let bestDistance = Math.max(2, Math.ceil(word.length / 2)) + 1;
   for (const candidate of candidates) {
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
-  return best;
+  return best ?? [...candidates].find(candidate => word.length > 2 && candidate.toLowerCase().startsWith(word.toLowerCase())) ?? null;
 }
 
 /** Insertions, deletions, replacements and swaps of neighbours (optimal string alignment). */

@@ -14,7 +14,8 @@ export interface RunTrialsOptions {
   /** Ends the running ones at once. */
   kill: AbortSignal;
   onStart?(trial: Trial): void;
-  onEnd?(trial: Trial, outcome: TrialOutcome): void;
+  /** The next trial starts when it has resolved. */
+  onEnd?(trial: Trial, outcome: TrialOutcome): Promise<void>;
 }
 
 /** Resolves when nothing runs any more, with how each trial that was started ended. */
@@ -34,7 +35,7 @@ export async function runTrials({ launcher, trials, folderOf, jobs, cancel, kill
       const outcome = await trial.ended;
       running.delete(trial);
       outcomes.set(next.id, outcome);
-      onEnd?.(next, outcome);
+      await onEnd?.(next, outcome);
     }
   };
   try {
