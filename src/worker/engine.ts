@@ -21,6 +21,6 @@ export async function chooseTrialEngine({ trial, latestCheckpoint }: Pick<OpenTr
   const differs = before !== null && before.engine.id !== engine.id;
   return {
     engine, threads, resumedFromStep: before?.progress.step ?? 0,
-    differsFromCheckpoint: differs ? `the checkpoint was computed on ${before.engine.id}, and this goes on on ${engine.id}: the numbers are not bit for bit those of an uninterrupted trial` : null,
+    differsFromCheckpoint: differs ? `the checkpoint was computed on ${before.engine.id}, and this attempt uses ${engine.id}: the numbers are not bit for bit those of an uninterrupted trial` : null,
   };
 }

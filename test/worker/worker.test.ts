@@ -76,6 +76,18 @@ describe('worker', () => {
     assert.deepEqual(fingerprints(tiny), fingerprints(whole));
   });
 
+  it('says when a trial goes on on another engine, and that its bits are then its own', async t => {
+    if (process.platform === 'win32') return t.skip('Windows has no signal that can be answered');
+    const tiny = await trialFor(t, { engine: 'wasm', recipe: { epochs: 20 } });
+    await runWorker(tiny, kill => { if (fs.existsSync(trialPaths(tiny.folder).checkpoint)) kill('SIGTERM'); });
+    fs.writeFileSync(trialPaths(tiny.folder).trial, JSON.stringify({ ...tiny.trial, engine: 'cpu' }));
+    assert.equal((await runWorker(tiny)).code, 0);
+    const { bitReproducible, engines, warnings } = resultOf(tiny.folder)!;
+    assert.equal(bitReproducible, false);
+    assert.deepEqual(engines.map(engine => engine.split(',')[0]), ['wasm', 'cpu']);
+    assert.match(warnings.join(), /computed on wasm, and this attempt uses cpu/);
+  });
+
   it('answers a cancel request file in the same way', async t => {
     const tiny = await trialFor(t, { recipe: { epochs: 2000 } });
     let asked = false;
@@ -179,6 +191,12 @@ describe('worker', () => {
     assert.deepEqual(fs.readFileSync(checkpoint), before);
     assert.deepEqual(fs.readdirSync(tiny.folder).filter(name => name.endsWith('.tmp')), []);
     assert.equal((await runWorker(tiny)).code, 0);
+  });
+
+  it('ends clearly when there is not enough memory', async t => {
+    const tiny = await trialFor(t, { recipe: { batchSize: 100_000_000 } });
+    assert.equal((await runWorker(tiny)).code, 1);
+    assert.match(exitOf(tiny.folder)!.error!, /there is not enough memory .*\n.*Choose a smaller recipe\.batchSize/);
   });
 
   it('beats while a step computes', async t => {
