@@ -58,7 +58,7 @@ export function checkbox({ label, checked, onChange }: { label: string; checked:
       const now = (event.currentTarget as HTMLInputElement).checked;
       if (now !== checked) onChange(now);
     },
-  }, h('span', { class: 'hidden-text' }, label)); // the element names itself after its text, whatever its aria-label says
+  }, label); // the element names itself after its text, whatever its aria-label says; the style sheet hides the text
 }
 
 export function badge(text: string, name?: string): Tree {

@@ -69,11 +69,16 @@ function valueOf(column: string): Column['value'] | undefined {
 }
 
 /** The trials whose curves are drawn: the chosen ones, else what runs and the best of each method, six in all. */
-export function drawnTrials({ trials }: Snapshot, selected: readonly string[] | null): SnapshotTrial[] {
-  const withCurves = trials.filter(t => t.lossCurve.length);
+export function drawnTrials({ trials }: Snapshot, { selected, dataSet }: Pick<PanelState, 'selected' | 'dataSet'>): SnapshotTrial[] {
+  const withCurves = trials.filter(t => t.lossCurve.length && (selected || !dataSet || t.dataSet === dataSet));
   if (selected) return withCurves.filter(t => selected.includes(t.id));
   const wanted = [...withCurves.filter(t => t.status === 'running'), ...bestPerMethod(withCurves.filter(t => t.status === 'finished'))].slice(0, 6);
   return withCurves.filter(t => wanted.includes(t));
+}
+
+/** A trial's label, with its data set where there are several. */
+export function nameOf(trial: SnapshotTrial, { dataSets }: Pick<Snapshot, 'dataSets'>): string {
+  return dataSets.length > 1 ? `${trial.label} on ${trial.dataSet}` : trial.label;
 }
 
 /** The overlap of two trials with the sides as asked for; null where it was not computed. */

@@ -45,6 +45,12 @@ export function methodColour(theme: ChartTheme, index: number): string {
   return theme.palette[index % theme.palette.length]!;
 }
 
+/** The same colour for a style sheet, which follows the theme by itself. */
+export function methodVariable(index: number): string {
+  const [name, otherwise] = paletteVariables[index % paletteVariables.length]!;
+  return `var(${name}, ${otherwise})`;
+}
+
 const dashes = ['solid', 'dashed', 'dotted'] as const;
 
 /** Lines of one method share a colour; the dash tells them apart. */

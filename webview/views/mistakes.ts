@@ -5,7 +5,7 @@ import { h } from '../dom';
 import type { Child } from '../dom';
 import { dropdown } from '../elements';
 import { percent } from '../../src/common/format';
-import { overlapBetween } from '../trials';
+import { nameOf, overlapBetween } from '../trials';
 import { confusionSection } from './confusion';
 import { noAnswers } from './empty';
 import { overlapSection } from './overlap';
@@ -32,8 +32,7 @@ export function mistakesView(context: PanelContext): Child {
 function toolbar({ snapshot, change }: PanelContext, { candidates, partners, first, second }: {
   candidates: readonly SnapshotTrial[]; partners: readonly SnapshotTrial[]; first: SnapshotTrial; second: SnapshotTrial | null;
 }): Child {
-  const several = snapshot.dataSets.length > 1;
-  const choice = (t: SnapshotTrial) => ({ value: t.id, label: `${t.label}${several ? ` on ${t.dataSet}` : ''} (${percent((t.test ?? t.validation)?.top1)})` });
+  const choice = (t: SnapshotTrial) => ({ value: t.id, label: `${nameOf(t, snapshot)} (${percent((t.test ?? t.validation)?.top1)})` });
   return h('div', { 'class': 'toolbar', 'role': 'group', 'aria-label': 'Trials to look at' },
     dropdown({ label: 'Trial', value: first.id, choices: candidates.map(choice), onChange: id => change({ first: id, cell: null }) }),
     partners.length > 0 && dropdown({

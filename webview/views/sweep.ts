@@ -1,4 +1,4 @@
-import type { SnapshotTrial, TrialStatus } from '../../src/common/snapshot';
+import type { Snapshot, SnapshotTrial, TrialStatus } from '../../src/common/snapshot';
 import { chart } from '../charts/chart-element';
 import { accuracyCurves, lossCurves } from '../charts/curves';
 import type { PanelContext } from '../context';
@@ -6,7 +6,7 @@ import { h } from '../dom';
 import type { Child } from '../dom';
 import { button, dropdown, textField } from '../elements';
 import { counted, percent } from '../../src/common/format';
-import { appearances as appearancesOf, drawnTrials, filterTrials, sortTrials } from '../trials';
+import { appearances as appearancesOf, drawnTrials, filterTrials, nameOf, sortTrials } from '../trials';
 import { noTrials } from './empty';
 import { icon } from './icons';
 import { swatch } from './swatch';
@@ -18,14 +18,18 @@ export function sweepView(context: PanelContext): Child {
   if (!snapshot.trials.length) return noTrials(context);
   const appearances = appearancesOf(snapshot.trials);
   const trials = sortTrials(filterTrials(snapshot.trials, state), state.sort);
-  const drawn = drawnTrials(snapshot, state.selected);
+  const drawn = drawnTrials(snapshot, state);
   const drawnIds = new Set(state.selected ?? drawn.map(t => t.id));
   return [
     filters(context, trials.length),
     trials.length ? trialTable(context, { trials, drawn: drawnIds, appearances }) : h('p', { class: 'empty' }, 'No trial matches these filters.'),
-    problems(snapshot.trials),
-    curvesSection(context, drawn, appearances),
+    problems(snapshot.trials.map(t => named(t, snapshot))),
+    curvesSection(context, drawn.map(t => named(t, snapshot)), appearances),
   ];
+}
+
+function named(trial: SnapshotTrial, snapshot: Snapshot): SnapshotTrial {
+  return { ...trial, label: nameOf(trial, snapshot) };
 }
 
 const anyStatus: TrialStatus[] = ['running', 'finished', 'failed', 'interrupted', 'cancelled', 'queued'];

@@ -24,7 +24,7 @@ export function trialTable(context: PanelContext, { trials, drawn, appearances }
       h('thead', {}, h('tr', {}, h('th', { class: 'choose', scope: 'col' }, h('span', { class: 'hidden-text' }, 'Draw')), shown.map(column => headerCell(context, column)))),
       h('tbody', {}, trials.map(trial => h('tr', { key: trial.id, class: drawn.has(trial.id) ? 'drawn' : '' },
         h('td', { class: 'choose' }, checkbox({ label: `Draw the curves of ${trial.label}`, checked: drawn.has(trial.id), onChange: checked => choose(context, drawn, trial, checked) })),
-        shown.map(column => bodyCell(context, column, trial, { isBest: best.get(column.id) === column.value(trial), appearances })),
+        shown.map(column => bodyCell(context, column, trial, { isBest: best.get(`${column.id} ${trial.dataSet}`) === column.value(trial), appearances })),
       ))),
     ));
 }
@@ -35,13 +35,14 @@ function shownColumns({ snapshot }: PanelContext): Column[] {
   return columns.filter(c => (c.id !== 'dataSet' || snapshot.dataSets.length > 1) && (c.id !== 'method' || needsMethod));
 }
 
-/** The best accuracies are set in bold; one trial alone is no best. */
+/** The best accuracies of each data set, which are set in bold; one trial alone is no best. */
 function bestValues(trials: readonly SnapshotTrial[], shown: readonly Column[]): Map<string, number> {
   const compared = shown.filter(c => ['validation', 'test', 'balanced', 'f1'].includes(c.id));
-  return new Map(compared.flatMap((c): [string, number][] => {
-    const values = trials.map(c.value).filter(v => typeof v === 'number');
-    return values.length > 1 ? [[c.id, Math.max(...values)]] : [];
-  }));
+  const dataSets = [...new Set(trials.map(t => t.dataSet))];
+  return new Map(compared.flatMap(c => dataSets.flatMap((dataSet): [string, number][] => {
+    const values = trials.filter(t => t.dataSet === dataSet).map(c.value).filter(v => typeof v === 'number');
+    return values.length > 1 ? [[`${c.id} ${dataSet}`, Math.max(...values)]] : [];
+  })));
 }
 
 function headerCell({ state: { sort }, change }: PanelContext, column: Column): Tree {

@@ -40,13 +40,13 @@ describe('filterTrials', () => {
 
 describe('drawnTrials', () => {
   it('draws what runs and the best of each method until the user chooses', () => {
-    const drawn = labels(drawnTrials(snapshot, null));
+    const drawn = labels(drawnTrials(snapshot, { selected: null, dataSet: '' }));
     assert.ok(drawn.includes('full') && drawn.includes('adaptformer bottleneck=64'));
     assert.ok(!drawn.includes('lora rank=2'));
     assert.equal(drawn.length, 6);
   });
 
-  it('draws nothing when the user chose nothing', () => assert.deepEqual(drawnTrials(snapshot, []), []));
+  it('draws nothing when the user chose nothing', () => assert.deepEqual(drawnTrials(snapshot, { selected: [], dataSet: '' }), []));
 });
 
 describe('overlapBetween', () => {
