@@ -12,7 +12,7 @@ const ours = ['LICENSE', 'README.md', 'CHANGELOG.md', '.vscodeignore', 'bin', 'm
 const runtimeFiles = {
   'onnxruntime-node': ['dist/*.js', `bin/napi-v6/${process.platform}/${process.arch}/*`],
   'onnxruntime-common': ['dist/cjs/*.js', 'dist/cjs/package.json'],
-  sharp: ['dist/*.cjs', 'LICENSE'],
+  sharp: ['dist/*.cjs', 'dist/*.mjs', 'LICENSE'], // the bundles import() it
   semver: ['**/*.js', 'LICENSE'],
   'detect-libc': ['lib/*.js', 'LICENSE'],
 };
@@ -49,14 +49,13 @@ function stageNatives(names, versions = {}) {
     const from = path.join(root, 'node_modules', name);
     if (name in versions || !fs.existsSync(from)) continue; // optional, for another platform
     const manifest = JSON.parse(fs.readFileSync(path.join(from, 'package.json'), 'utf8'));
-    const { name: id, version, main, exports, type, license, dependencies = {}, optionalDependencies = {} } = manifest;
-    const needed = Object.keys({ ...dependencies, ...optionalDependencies }).filter(d => !installOnly.has(d) && fs.existsSync(path.join(root, 'node_modules', d)));
+    const { scripts: _s, devDependencies: _d, ...kept } = manifest; // sharp reads the rest at run time
+    kept.dependencies = Object.fromEntries(Object.entries(manifest.dependencies ?? {}).filter(([d]) => !installOnly.has(d)));
     const to = path.join(stage, 'node_modules', name);
     copyFiles(from, to, runtimeFiles[name]);
-    versions[name] = version;
-    const kept = Object.fromEntries(needed.map(d => [d, dependencies[d] ?? optionalDependencies[d]]));
-    fs.writeFileSync(path.join(to, 'package.json'), JSON.stringify({ name: id, version, main, exports, type, license, dependencies: kept }, null, 2));
-    stageNatives(needed, versions);
+    versions[name] = manifest.version;
+    fs.writeFileSync(path.join(to, 'package.json'), JSON.stringify(kept, null, 2));
+    stageNatives(Object.keys({ ...kept.dependencies, ...kept.optionalDependencies }), versions);
   }
   return versions;
 }

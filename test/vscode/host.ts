@@ -100,5 +100,5 @@ const quietSettings = {
   'workbench.enableExperiments': false, 'telemetry.telemetryLevel': 'off', 'chat.disableAIFeatures': true, 'extensions.autoUpdate': false,
   'extensions.autoCheckUpdates': false, 'extensions.ignoreRecommendations': true, 'remote.autoForwardPorts': false, 'git.enabled': false,
   'files.autoSave': 'off', 'files.hotExit': 'off', 'editor.quickSuggestionsDelay': 0, 'editor.minimap.enabled': false, 'window.commandCenter': false,
-  'security.workspace.trust.startupPrompt': 'never', 'security.workspace.trust.banner': 'never',
+  'security.workspace.trust.enabled': false,
 };
