@@ -57,8 +57,18 @@ async function indexOne({ study, folder }: LoadedStudy, spec: Study['data'][numb
   const { indexDataSet } = await import('../data/data-set');
   return indexDataSet(spec, {
     folder, cacheFolder: cacheFolder(), extra: study.evaluation.extra,
-    onProgress: (done, total) => onProgress(`Reading ${spec.name ?? spec.path}: ${done} of ${total} images`),
+    onProgress: atMostEvery(100, (done, total) => onProgress(`Reading ${spec.name ?? spec.path}: ${done} of ${total} images`)),
   });
+}
+
+/** Leaves out calls that follow the last one within so many milliseconds. */
+function atMostEvery<T extends unknown[]>(milliseconds: number, act: (...values: T) => void): (...values: T) => void {
+  let last = -Infinity;
+  return (...values) => {
+    if (Date.now() - last < milliseconds) return;
+    last = Date.now();
+    act(...values);
+  };
 }
 
 function fingerprintAdapter(folder: string): { folder: string; fingerprint: string } {

@@ -15,7 +15,7 @@ export interface ProgressOptions {
 export interface ProgressWatch {
   /** A line of its own above the bar. */
   say(text: string): void;
-  /** A text in the bar's place, for what has no bar yet; nothing where there is no terminal. */
+  /** A text in the bar's place, for what has no bar yet; '' takes it away. Nothing where there is no terminal. */
   show(text: string): void;
   /** Begins to look at the store. */
   start(): void;
@@ -124,6 +124,7 @@ function statusLine(stream: ProgressOptions['stream']) {
   return {
     clear,
     show(text: string) {
+      if (!text) return clear();
       if (!stream.isTTY || text === shown) return;
       stream.write(`\r\u001b[2K${text.slice(0, (stream.columns ?? 80) - 1)}`);
       shown = text;

@@ -7,7 +7,8 @@ import { version } from '../../package.json';
 import { labelTrials } from '../analysis/labels';
 import { buildSnapshot } from '../analysis/snapshot';
 import type { Snapshot } from '../common/snapshot';
-import type { Trial } from '../common/trial';
+import { describeError } from '../common/errors';
+import type { TrialResult } from '../common/trial';
 import type { TrialOutcome } from '../launch/launcher';
 import { localLauncher } from '../launch/local';
 import { runTrials } from '../launch/run-trials';
@@ -23,6 +24,7 @@ import { watchProgress, type ProgressWatch } from './progress';
 import { resultTable } from './result-table';
 import { recordSearch } from './search-record';
 import { listenForStop, type Stop } from './stop';
+import { duration, percent } from './text';
 
 export interface RunStudyOptions {
   loaded: LoadedStudy;
@@ -40,6 +42,7 @@ export async function runStudy({ loaded, jobs, output }: RunStudyOptions): Promi
   try {
     const prepared = await unlessStopped(prepareStudy(loaded, progress.show), stop);
     if (!prepared) return 130;
+    progress.show('');
     const store = recordPlan(loaded, prepared);
     const outcomes = await runOpenTrials({ prepared, store, jobs, stop, progress });
     recordSearch(store, prepared);
@@ -96,30 +99,43 @@ async function runOpenTrials({ prepared, store, jobs, stop, progress }: RunOpenO
     folderOf: trial => storePaths(store.folder).trial(trial.id),
     onEnd: async (trial, outcome) => {
       await progress.look(); // its last epoch comes before its end
-      progress.say(outcomeLine(trial, { outcome, label: labels.get(trial.id)!, position: `${trials.indexOf(trial) + 1}/${trials.length}` }));
+      progress.say(`[${trials.indexOf(trial) + 1}/${trials.length}] ${labels.get(trial.id)!} on ${trial.data.name} ${describeOutcome(outcome, store.readResult(trial.id))}`);
     },
   });
 }
 
-function outcomeLine(trial: Trial, { outcome, label, position }: { outcome: TrialOutcome; label: string; position: string }): string {
-  const how = outcome.kind === 'failed' ? `failed: ${outcome.message}` : outcome.kind;
-  return `[${position}] ${label} on ${trial.data.name} ${how}`;
+function describeOutcome(outcome: TrialOutcome, result: TrialResult | null): string {
+  if (outcome.kind === 'failed') return `failed: ${outcome.message}`;
+  if (outcome.kind === 'cancelled' || !result) return outcome.kind;
+  const scores = (['validation', 'test'] as const).flatMap(split => result.last[split] ? [`${split} ${percent(result.last[split].top1)} %`] : []);
+  return ['finished', [...scores, duration(result.trainSeconds)].join(', ')].join(': ');
 }
 
 interface ConcludeOptions { loaded: LoadedStudy; output: Output; isCancelled: boolean; outcomes: Map<string, TrialOutcome> }
 
 async function conclude({ loaded, output, isCancelled, outcomes }: ConcludeOptions): Promise<ExitCode> {
   const snapshot = { ...await buildSnapshot(loaded.store), running: false };
-  const report = storePaths(loaded.store).report;
-  const hasResults = snapshot.trials.some(t => t.status === 'finished');
-  if (hasResults) await (await import('./report-page')).writeReportPage(snapshot, report);
+  const report = await writeReport(snapshot, output);
   output.print(resultTable(snapshot));
-  output.print(`\nResults: ${loaded.store}${hasResults ? `\nReport:  ${report}` : ''}`);
-  output.document(runDocument(snapshot, { report: hasResults ? report : null, isCancelled }));
+  output.print(`\nResults: ${loaded.store}${report ? `\nReport:  ${report}` : ''}`);
+  output.document(runDocument(snapshot, { report, isCancelled }));
   // A request that comes when everything is done cancels nothing.
   const wasCut = isCancelled && snapshot.progress.finished + snapshot.progress.failed < snapshot.progress.total;
   if (wasCut) return 130;
   return [...outcomes.values()].some(o => o.kind !== 'finished') ? 1 : 0;
+}
+
+/** The page's file; null where there is nothing to report yet. A page that cannot be made does not undo the run. */
+async function writeReport(snapshot: Snapshot, output: Output): Promise<string | null> {
+  if (!snapshot.trials.some(t => t.status === 'finished')) return null;
+  const file = storePaths(snapshot.study.store).report;
+  try {
+    await (await import('./report-page')).writeReportPage(snapshot, file);
+    return file;
+  } catch (error) {
+    output.say(`Warning: the report page could not be written: ${describeError(error)}`);
+    return null;
+  }
 }
 
 function runDocument({ study, progress, trials }: Snapshot, { report, isCancelled }: { report: string | null; isCancelled: boolean }) {

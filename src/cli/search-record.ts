@@ -1,5 +1,3 @@
-import { readJson } from '../store/files';
-import { storePaths, trialPaths } from '../store/paths';
 import type { StudyStore } from '../store/study-store';
 import type { Plan } from '../search/plan';
 import type { Metrics, Trial, TrialResult } from '../common/trial';
@@ -18,7 +16,7 @@ export function recordSearch(store: StudyStore, { asked, trials }: Plan): void {
 /** Mean over the seeds of what the selection looks at; null until all are finished. */
 function meanValue(store: StudyStore, trials: readonly Trial[]): number | null {
   const values = trials.map(trial => {
-    const result = readJson(trialPaths(storePaths(store.folder).trial(trial.id)).result) as TrialResult | null;
+    const result = store.readResult(trial.id);
     return result && selectionValue(result, trial);
   });
   return values.some(v => v === null || v === undefined) ? null : values.reduce<number>((sum, v) => sum + v!, 0) / values.length;

@@ -62,14 +62,25 @@ function readLock(store: string): LockInfo | null {
 }
 
 function parseLock(file: string): LockInfo | null {
-  const text = readTextIfThere(file);
   const modified = fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs;
+  const text = modified === undefined ? null : readUnlessBusy(file);
   if (text === null || modified === undefined) return null;
   try {
     return { ...JSON.parse(text) as Omit<LockInfo, 'heartbeat'>, heartbeat: modified };
   } catch {
     // Created and not written yet, or torn by a crash: the time decides.
-    return { pid: 0, host: '', started: modified, token: '', heartbeat: modified };
+    return { pid: 0, host: text === BUSY ? BUSY : '', started: modified, token: '', heartbeat: modified };
+  }
+}
+
+const BUSY = '(busy)';
+
+/** Windows refuses to read a file for moments, while a scanner has it: somebody holds the lock then, as far as one knows. */
+function readUnlessBusy(file: string): string | null {
+  try {
+    return readTextIfThere(file);
+  } catch {
+    return BUSY;
   }
 }
 
@@ -109,14 +120,17 @@ function removeStale(file: string): void {
 
 function takenError(file: string, lock: LockInfo | null): UserError {
   return new UserError({
-    what: `this study is being run already${lock?.host ? ` (process ${lock.pid} on ${lock.host})` : ''}`,
+    what: `this study is being run already${lock?.pid ? ` (process ${lock.pid} on ${lock.host})` : ''}`,
     where: path.dirname(file),
     remedy: 'Wait until it ends, or cancel it first.',
   });
 }
 
 function keepAlive(file: string, token: string): Lock {
-  const held = () => parseLock(file)?.token === token;
+  const held = () => {
+    const lock = parseLock(file);
+    return lock?.token === token || lock?.host === BUSY;
+  };
   const timer = setInterval(() => {
     const now = new Date();
     // A missed beat does no harm; the next one comes in seconds.

@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Study } from '../common/study';
-import type { Sample, Trial } from '../common/trial';
+import type { Sample, Trial, TrialResult } from '../common/trial';
 import { appendLine, readJson, readLines, writeAtomic, writeJson } from './files';
 import { storePaths, trialPaths } from './paths';
 
@@ -44,6 +44,8 @@ export interface StudyStore {
   appendSearch(event: SearchEvent): void;
   readSearch(): SearchEvent[];
   isFinished(trialId: string): boolean;
+  /** Null while the trial is not finished. */
+  readResult(trialId: string): TrialResult | null;
 }
 
 export function openStudyStore(folder: string): StudyStore {
@@ -63,6 +65,7 @@ export function openStudyStore(folder: string): StudyStore {
     },
     appendSearch: event => appendLine(files.search, event),
     readSearch: () => readLines(files.search) as SearchEvent[],
+    readResult: id => readJson(trialPaths(files.trial(id)).result) as TrialResult | null,
     isFinished: id => fs.existsSync(trialPaths(files.trial(id)).result),
   };
 }

@@ -17,7 +17,7 @@ describe('peft-lab', () => {
     const first = await study.call(['run', 'tiny.peft.json']);
     assert.equal(first.code, 0, first.stderr);
     assert.match(first.stdout, /^images, 3 classes[^]*\nlinear +0 [^]*\nlora +\d+ [^]*Results: .*tiny\.peft\nReport: .*report\.html/);
-    assert.match(first.stderr, /2 trials\.\n[^]*linear: epoch 2, loss [\d.]+, validation [\d.]+ %, test [\d.]+ %, \d+ images\/s[^]*\[1\/2\] linear on images finished/);
+    assert.match(first.stderr, /2 trials\.\n[^]*linear: epoch 2, loss [\d.]+, validation [\d.]+ %, test [\d.]+ %, \d+ images\/s[^]*\[1\/2\] linear on images finished: validation [\d.]+ %, test [\d.]+ %, \d+ s/);
     const before = results(study).map(r => r.finished);
 
     study.write({ methods: ['linear', { method: 'lora', options: { rank: { search: [2, 3] } } }] });
@@ -113,6 +113,17 @@ describe('peft-lab', () => {
     assert.equal(done.code, 0, done.stderr);
     assert.match(done.stderr, /linear: goes on from step \d+/);
     assert.deepEqual([...new Set(epochs(study).map(e => e.epoch))].length, 40);
+  });
+
+  it('joins a worker that outlived a killed launcher', { skip: process.platform === 'win32' }, async t => {
+    const study = await makeTinyStudy(t);
+    study.write({ methods: ['linear'], recipe: { epochs: 60, batchSize: 8, warmupEpochs: 0, normalization: '0.5' } });
+    const killed = await study.call(['run', 'tiny.peft.json'], child => void whenTraining(study).then(() => child.kill('SIGKILL')));
+    assert.equal(killed.code, null);
+    const again = await study.call(['run', 'tiny.peft.json']);
+    assert.equal(again.code, 0, again.stderr);
+    const attempts = fs.readdirSync(storePaths(study.store).trials, { recursive: true }).map(String).filter(f => f.endsWith('attempt.json'));
+    assert.equal(attempts.length, 1);
   });
 
   it('lets only one launcher at a study', { skip: process.platform === 'win32' }, async t => {
