@@ -52,12 +52,13 @@ export function dropdown({ label, value, choices, onChange }: {
 /** Shows no label of its own; `label` is what a screen reader says. */
 export function checkbox({ label, checked, onChange }: { label: string; checked: boolean; onChange: (checked: boolean) => void }): Tree {
   return h('vscode-checkbox', {
-    '.checked': checked,
-    // The element also says `change` when it is set from here; only what the user did counts.
+    // The element also says `change` when it is set from here; only what the user did counts. Hence this stands first:
+    // the handler of the last drawing would take the new value for the user's.
     'onchange': (event: Event) => {
       const now = (event.currentTarget as HTMLInputElement).checked;
       if (now !== checked) onChange(now);
     },
+    '.checked': checked,
   }, label); // the element names itself after its text, whatever its aria-label says; the style sheet hides the text
 }
 
