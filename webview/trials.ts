@@ -37,8 +37,9 @@ export const columns: readonly Column[] = [
 const statusOrder: Record<TrialStatus, number> = { running: 0, finished: 1, failed: 2, interrupted: 3, cancelled: 4, queued: 5 };
 
 export function statusText(trial: SnapshotTrial): string {
-  if (trial.status === 'running' || trial.status === 'interrupted') return `${trial.status}, epoch ${trial.epoch}/${trial.epochs}`;
-  return trial.status;
+  const epoch = `epoch ${trial.epoch}/${trial.epochs}`;
+  if (trial.status === 'running') return [trial.epoch ? epoch : 'starting', trial.phase].filter(Boolean).join(', ');
+  return trial.status === 'interrupted' && trial.epoch ? `interrupted, ${epoch}` : trial.status;
 }
 
 /** The trials that the filters let through; every word of the text must occur somewhere. */

@@ -18,6 +18,7 @@ export function snapshotTrial(stored: StoredTrial, label: string): SnapshotTrial
     ...configurationOf(trial), label, status,
     error: errorOf(stored),
     engine: result?.engines.join(', ') ?? stored.attempts.at(-1)?.attempt?.engine ?? null,
+    ...phaseOf(stored),
     epoch: result?.last.epoch ?? Math.max(steps.at(-1)?.epoch ?? 0, epochs.at(-1)?.epoch ?? 0),
     epochs: steps.at(-1)?.epochs ?? result?.epochs ?? trial.recipe.epochs,
     validation: last?.validation ?? null,
@@ -67,14 +68,23 @@ function errorOf({ status, attempts }: StoredTrial): string | null {
   return null;
 }
 
+/** What the latest event tells, as long as it is none of training itself. */
+function phaseOf({ status, events }: StoredTrial): { phase?: string } {
+  const latest = events.findLast(e => e.type !== 'warning');
+  if (status !== 'running' || !latest) return {};
+  if (latest.type === 'prepare') return { phase: `reading images, ${latest.done} of ${latest.total}` };
+  if (latest.type === 'phase' && latest.phase !== 'training') return { phase: latest.phase };
+  return {};
+}
+
+/** The backbone's warnings are the study's: every trial would repeat them. */
 function warningsOf({ trial, events, result }: StoredTrial): string[] {
   const skipped = result?.skippedImages.length ?? 0;
   return [...new Set([
-    ...trial.backbone.warnings,
     ...result?.warnings ?? [],
     ...events.flatMap(e => e.type === 'warning' ? [e.message] : []),
     ...skipped ? [`${skipped} unreadable ${skipped === 1 ? 'image was' : 'images were'} skipped, first ${result!.skippedImages[0]!.path}`] : [],
-  ])];
+  ])].filter(warning => !trial.backbone.warnings.includes(warning));
 }
 
 function scoreOf(event: EpochEvent | undefined): EpochScore | undefined {

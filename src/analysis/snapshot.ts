@@ -31,7 +31,7 @@ export async function buildSnapshot(storeFolder: string): Promise<Snapshot> {
     dataSets: dataSetsOf(store),
     trials,
     overlaps: trimExamples(await allOverlaps(store, trials)),
-    warnings: [...new Set([...store.study?.warnings ?? []])],
+    warnings: [...new Set([...store.study?.warnings ?? [], ...store.trials.flatMap(t => t.trial.backbone.warnings)])],
   };
 }
 

@@ -43,6 +43,8 @@ export interface SnapshotTrial {
   error: string | null;
   parameters: ParameterCount;
   engine: string | null;
+  /** What a running trial does besides training: `reading images, 161 of 800`. */
+  phase?: string;
   epoch: number;
   epochs: number;
   /** Latest numbers; null until there are some. */

@@ -27,9 +27,9 @@ export function confusionHeatMap({ confusion: { matrix }, classes, chosen, onCho
     key: JSON.stringify([matrix, classes, chosen]),
     onClick: data => onChoose(cellOf(data as Datum)),
     build: (theme, { width }) => ({
-      grid: { left: leftMargin(classes, width), right: 8, top: 8, bottom: bottomMargin(classes) },
+      grid: { left: leftMargin(classes, width), right: 8, top: 8, bottom: bottomMargin(classes, width) },
       tooltip: { ...tooltip(theme, shown => content((shown as { data: Datum }).data, { classes, sums })), trigger: 'item' },
-      xAxis: { ...classAxis(theme, classes), ...axisName(theme, 'Predicted', bottomMargin(classes) - 18), axisLabel: { ...labels(theme, width), rotate: isCrowded(classes) ? 55 : 0 } },
+      xAxis: { ...classAxis(theme, classes), ...axisName(theme, 'Predicted', bottomMargin(classes, width) - 18), axisLabel: { ...labels(theme, width), rotate: isCrowded(classes, width) ? 55 : 0 } },
       yAxis: { ...classAxis(theme, classes), inverse: true, ...axisName(theme, 'True', leftMargin(classes, width) - 16), axisLabel: labels(theme, width) },
       series: [{
         type: 'heatmap', data: data(matrix, sums, theme, chosen), emphasis: { itemStyle: { borderColor: theme.foreground, borderWidth: 1.5 } },
@@ -93,8 +93,9 @@ function labels(theme: ChartTheme, width: number) {
   return { color: theme.muted, fontSize: 11, width: width < 420 ? 60 : 110, overflow: 'truncate' as const };
 }
 
-function isCrowded(classes: readonly string[]): boolean {
-  return classes.length > 6 || classes.some(name => name.length > 7);
+/** Whether names do not fit under their columns. */
+function isCrowded(classes: readonly string[], width: number): boolean {
+  return 6.2 * longest(classes) + 4 > (width - leftMargin(classes, width)) / Math.max(1, classes.length);
 }
 
 function longest(classes: readonly string[]): number {
@@ -105,6 +106,6 @@ function leftMargin(classes: readonly string[], width: number): number {
   return Math.min(width < 420 ? 60 : 110, 6.2 * longest(classes)) + 34;
 }
 
-function bottomMargin(classes: readonly string[]): number {
-  return (isCrowded(classes) ? Math.min(90, 5.4 * longest(classes)) : 12) + 36;
+function bottomMargin(classes: readonly string[], width: number): number {
+  return (isCrowded(classes, width) ? Math.min(90, 5.4 * longest(classes)) : 12) + 36;
 }

@@ -68,7 +68,7 @@ function parameterRange(marks: readonly Mark[]): Range & { zero: number } {
 /** Round limits around all accuracies, with some air and about five lines between. */
 export function accuracyRange(marks: readonly Pick<Mark, 'accuracy'>[]): Range & { interval: number } {
   const low = Math.min(...marks.map(m => m.accuracy)), high = Math.max(...marks.map(m => m.accuracy));
-  const interval = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2].find(step => (high - low) / step <= 6) ?? 0.2;
+  const interval = high - low < 0.005 ? 0.01 : [0.005, 0.01, 0.02, 0.05, 0.1, 0.2].find(step => (high - low) / step <= 6) ?? 0.2;
   const air = interval / 3;
   const min = Math.max(0, Math.floor((low - air) / interval) * interval);
   return { min, max: Math.max(min + 2 * interval, Math.min(Math.ceil(1 / interval) * interval, Math.ceil((high + air) / interval) * interval)), interval };

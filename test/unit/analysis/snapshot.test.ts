@@ -74,6 +74,25 @@ describe('buildSnapshot', () => {
     assert.deepEqual(running.accuracyCurve.map(p => p.validation), [0.9, 0.8]);
   });
 
+  it('says what a running trial does before its first step', async t => {
+    const { folder, open } = storeWith(t, trials);
+    const writer = open[0]!.openAttempt(attempt);
+    const phase = async (event: TrialEvent) => { writer.event(event); return (await buildSnapshot(folder)).trials[0]!.phase; };
+    assert.equal(await phase({ type: 'prepare', time: 1, done: 3, total: 8, what: 'train' }), 'reading images, 3 of 8');
+    assert.equal(await phase({ type: 'phase', time: 2, phase: 'training' }), undefined);
+    assert.equal(await phase({ type: 'phase', time: 3, phase: 'evaluating' }), 'evaluating');
+  });
+
+  it('tells what the backbone assumed once, not for every trial', async t => {
+    const { backbone } = fakeTrial();
+    const assumed = trials.map(trial => ({ ...trial, backbone: { ...backbone, warnings: ['a warning'] } }));
+    const { folder, open } = storeWith(t, assumed);
+    await finish(open[0]!, [0, 1]);
+    const snapshot = await buildSnapshot(folder);
+    assert.deepEqual(snapshot.warnings, ['careful', 'a warning']);
+    assert.ok(!snapshot.trials[0]!.warnings.includes('a warning'));
+  });
+
   it('shows a failed trial with its error', async t => {
     const { folder, open } = storeWith(t, trials);
     open[0]!.openAttempt(attempt).exit({ finished: 1, outcome: 'failed', error: 'out of memory' });

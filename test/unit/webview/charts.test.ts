@@ -80,7 +80,7 @@ describe('parametersAccuracy', () => {
 });
 
 describe('accuracyRange', () => {
-  for (const accuracies of [[0.717, 0.982], [0.5], [0, 1], [0.97, 0.971], [1, 1]]) {
+  for (const accuracies of [[0.717, 0.982], [0.5], [0, 1], [0.97, 0.971], [0.412], [1, 1]]) {
     it(`holds ${accuracies.join(' and ')}`, () => {
       const { min, max, interval } = accuracyRange(accuracies.map(accuracy => ({ accuracy })));
       assert.ok(min >= 0 && min <= Math.min(...accuracies) && max >= Math.max(...accuracies) - 1e-9 && max > min, JSON.stringify({ min, max }));

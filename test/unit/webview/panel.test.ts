@@ -91,6 +91,23 @@ describe('the panel', () => {
     assert.deepEqual(complaints, []);
   });
 
+  it('lets nobody lose focus, an open list or half-typed text to a new snapshot', async t => {
+    const panel = await openPanel(t);
+    if (!panel) return;
+    const { page, send } = panel;
+    const next = fakeSnapshot();
+    next.trials.reverse();
+    await page.locator('vscode-text-field input').pressSequentially('lo');
+    await send(next);
+    await page.keyboard.type('ra');
+    assert.equal(await page.locator('vscode-text-field input').inputValue(), 'lora');
+    assert.deepEqual(await names(page), ['lora rank=32', 'lora rank=8', 'lora rank=2']);
+    await page.getByRole('combobox', { name: 'Status' }).click();
+    await send(fakeSnapshot());
+    await page.getByRole('option', { name: 'finished' }).click();
+    assert.deepEqual(await names(page), ['lora rank=2', 'lora rank=8', 'lora rank=32']);
+  });
+
   it('compares two trials and opens pictures', async t => {
     const panel = await openPanel(t);
     if (!panel) return;
