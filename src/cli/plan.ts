@@ -1,12 +1,12 @@
-import { duration, grouped, textTable } from './text';
-import type { Command } from './command';
-import { loadStudy, type LoadedStudy } from './load-study';
-import { prepareStudy, type PreparedStudy } from './prepare';
 import { labelTrials } from '../analysis/labels';
 import type { Trial } from '../common/trial';
-import { readStore } from '../store/read';
 import { openStudyStore } from '../store/study-store';
+import type { Command } from './command';
 import { trialCost, type TrialCost } from './cost';
+import { loadStudy, type LoadedStudy } from './load-study';
+import { prepareStudy, type PreparedStudy } from './prepare';
+import { measuredSpeed } from './speed';
+import { duration, grouped, textTable } from './text';
 
 export const plan: Command = {
   usage: 'plan STUDY [--json]',
@@ -59,15 +59,8 @@ function planTable({ trials, finished, predictedSeconds, predictedTeraFlops }: P
     `${t.label} on ${t.dataSet}`, grouped(t.parameters.trainable), grouped(t.predicted.steps), grouped(t.predicted.teraFlops),
     t.finished ? 'finished' : t.predicted.seconds === null ? '' : duration(t.predicted.seconds),
   ]);
-  const time = predictedSeconds === null ? `${grouped(predictedTeraFlops)} TFLOP; the time shows once a trial of this study has run here` : `about ${duration(predictedSeconds)}`;
+  const time = predictedSeconds === null ? `${grouped(predictedTeraFlops)} TFLOP; the time shows once a trial has run on this machine` : `about ${duration(predictedSeconds)}`;
   return `${textTable(['trial', 'trainable', 'steps', 'TFLOP', 'time'], rows)}\n\n${trials.length} ${trials.length === 1 ? 'trial' : 'trials'}, ${finished} finished; to do: ${time}.`;
-}
-
-/** Operations a second (in tera) that finished trials of the store reached; null before there are any. */
-async function measuredSpeed(store: string): Promise<number | null> {
-  const done = (await readStore(store)).trials.flatMap(({ trial, result }) => result && result.trainSeconds > 0
-    ? [trialCost(trial, result.classCounts).trainTeraFlops / result.trainSeconds] : []).sort((a, b) => a - b);
-  return done.length ? done[Math.floor(done.length / 2)]! : null;
 }
 
 function sum(values: readonly number[]): number {

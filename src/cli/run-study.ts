@@ -23,6 +23,7 @@ import { prepareStudy, type PreparedStudy } from './prepare';
 import { watchProgress, type ProgressWatch } from './progress';
 import { resultTable } from './result-table';
 import { recordSearch } from './search-record';
+import { rememberSpeed } from './speed';
 import { listenForStop, type Stop } from './stop';
 import { duration, percent } from './text';
 
@@ -46,6 +47,7 @@ export async function runStudy({ loaded, jobs, output }: RunStudyOptions): Promi
     const store = recordPlan(loaded, prepared);
     const outcomes = await runOpenTrials({ prepared, store, jobs, stop, progress });
     recordSearch(store, prepared);
+    await rememberSpeed(loaded.store);
     await progress.stop();
     return await conclude({ loaded, output, isCancelled: stop.cancel.aborted, outcomes });
   } finally {
@@ -95,7 +97,7 @@ async function runOpenTrials({ prepared, store, jobs, stop, progress }: RunOpenO
   if (open.length) progress.start();
   return runTrials({
     trials: open, jobs, cancel: stop.cancel, kill: stop.kill,
-    launcher: localLauncher({ worker: workerScript() }),
+    launcher: localLauncher({ worker: workerScript(), threads: Math.max(1, Math.floor(os.availableParallelism() / jobs)) }),
     folderOf: trial => storePaths(store.folder).trial(trial.id),
     onEnd: async (trial, outcome) => {
       await progress.look(); // its last epoch comes before its end

@@ -69,9 +69,13 @@ export async function chooseEngine({ asked, threads }: ChooseOptions): Promise<{
   return { engine: engines[chosen.id], report };
 }
 
-/** Threads to train with: one a core, as far as the operating system lets this process have them. */
+/**
+ * Threads to train with: one a core, as far as the operating system lets this process have them. A launcher that runs
+ * several trials at a time shares them out by PEFT_LAB_THREADS.
+ */
 export function defaultThreads(): number {
-  return Math.max(1, os.availableParallelism());
+  const given = Number(process.env['PEFT_LAB_THREADS']);
+  return Number.isInteger(given) && given > 0 ? given : Math.max(1, os.availableParallelism());
 }
 
 function judge(id: EngineId, outcome: ProbeOutcome): EngineReport {

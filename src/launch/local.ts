@@ -17,23 +17,27 @@ export interface LocalOptions {
   worker: string;
   /** Node.js, or an editor's executable with ELECTRON_RUN_AS_NODE=1 in the environment. */
   executable?: string;
+  /** Threads that a worker computes with unless its checkpoint says otherwise; what it chooses itself when absent. */
+  threads?: number;
   /** Silence after which a worker counts as stuck. */
   stuckMilliseconds?: number;
 }
 
 const CHECK_MILLISECONDS = 2000;
 
-export function localLauncher({ worker, executable = process.execPath, stuckMilliseconds = 600_000 }: LocalOptions): Launcher {
+export function localLauncher({ worker, executable = process.execPath, threads, stuckMilliseconds = 600_000 }: LocalOptions): Launcher {
   return {
     start(trialFolder) {
       const stuckTicks = Math.ceil(stuckMilliseconds / CHECK_MILLISECONDS);
       const left = runningAttempt(trialFolder);
-      return left ? join(trialFolder, { ...left, stuckTicks }) : spawnWorker(trialFolder, { worker, executable, stuckTicks });
+      return left ? join(trialFolder, { ...left, stuckTicks }) : spawnWorker(trialFolder, { worker, executable, threads, stuckTicks });
     },
   };
 }
 
-function spawnWorker(trialFolder: string, { worker, executable, stuckTicks }: { worker: string; executable: string; stuckTicks: number }): RunningTrial {
+interface WorkerOptions { worker: string; executable: string; threads: number | undefined; stuckTicks: number }
+
+function spawnWorker(trialFolder: string, { worker, executable, threads, stuckTicks }: WorkerOptions): RunningTrial {
   const { attempts } = trialPaths(trialFolder);
   const attempt = nextAttempt(attempts);
   const files = attemptPaths(trialPaths(trialFolder).attempt(attempt));
@@ -42,6 +46,7 @@ function spawnWorker(trialFolder: string, { worker, executable, stuckTicks }: { 
   const log = fs.openSync(files.log, 'a');
   const child = spawn(executable, [worker, trialFolder], {
     stdio: ['ignore', log, log], windowsHide: true,
+    env: { ...process.env, ...threads !== undefined && { PEFT_LAB_THREADS: String(threads) } },
     detached: process.platform !== 'win32', // a group of its own: Ctrl-C reaches it through cancel() alone
   });
   fs.closeSync(log);

@@ -44,12 +44,18 @@ describe('peft-lab', () => {
     assert.deepEqual(search.map(e => e.type).sort(), ['ask', 'ask', 'ask', 'ask', 'tell', 'tell', 'tell', 'tell']);
   });
 
-  it('predicts with the adapter of a trial, as CSV and as tensors', async t => {
+  it('starts from the adapter of a trial, and predicts with it as CSV and as tensors', async t => {
     const study = await makeTinyStudy(t);
     study.write({ methods: ['linear'] });
     assert.equal((await study.call(['run', 'tiny.peft.json'])).code, 0);
     const adapter = trialPaths(storePaths(study.store).trial(readStoredStudy(study.store)!.trials[0]!)).adapter;
     const common = ['predict', '--backbone', 'tiny.safetensors', '--adapter', adapter, '--engine', 'cpu'];
+
+    study.write({ methods: ['linear'], recipe: { epochs: 1, batchSize: 8, warmupEpochs: 0, learningRate: 1e-6, warmupLearningRate: 0, minimumLearningRate: 0, normalization: '0.5', init: adapter } });
+    const first = results(study)[0]!.last.validation!.loss;
+    const continued = await study.call(['run', 'tiny.peft.json', '--jobs', '2']);
+    assert.equal(continued.code, 0, continued.stderr);
+    assert.ok(Math.abs(results(study)[0]!.last.validation!.loss - first) < 1e-3, 'starts from the adapter');
 
     const csv = await study.call([...common, '--data', path.join('images', 'dark'), '--out', 'p.csv']);
     assert.equal(csv.code, 0, csv.stderr);
