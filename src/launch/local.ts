@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import type { Attempt } from '../common/trial';
-import { readJson } from '../store/files';
+import { readJson, writeJson } from '../store/files';
 import { processIsAlive } from '../store/lock';
 import { attemptPaths, trialPaths } from '../store/paths';
 import { clearCancelRequest, requestCancel } from '../store/requests';
@@ -50,6 +50,7 @@ function spawnWorker(trialFolder: string, { worker, executable, threads, stuckTi
     detached: process.platform !== 'win32', // a group of its own: Ctrl-C reaches it through cancel() alone
   });
   fs.closeSync(log);
+  if (child.pid !== undefined) writeJson(files.started, { pid: child.pid, host: os.hostname() });
   return watch(trialFolder, { attempt, heartbeat: files.heartbeat, stuckTicks, end: childEnd(child), signal: signal => child.kill(signal) });
 }
 
@@ -117,10 +118,15 @@ function runningAttempt(trialFolder: string): { attempt: number; pid: number } |
   const files = trialPaths(trialFolder);
   const attempt = attemptNumbers(files.attempts).at(-1);
   if (attempt === undefined) return null;
-  const { exit, attempt: file, heartbeat } = attemptPaths(files.attempt(attempt));
-  const started = readJson(file) as Attempt | null;
-  const beat = fs.statSync(heartbeat, { throwIfNoEntry: false })?.mtimeMs ?? 0;
-  const isFresh = Date.now() - beat < 60_000; // else the process number may be another program's by now
-  if (!started || fs.existsSync(exit) || started.host !== os.hostname() || !isFresh) return null;
-  return processIsAlive(started.pid) ? { attempt, pid: started.pid } : null;
+  const own = attemptPaths(files.attempt(attempt));
+  const worker = (readJson(own.attempt) ?? readJson(own.started)) as Pick<Attempt, 'pid' | 'host'> | null;
+  if (!worker || fs.existsSync(own.exit) || worker.host !== os.hostname()) return null;
+  // After a silence, the process number may be another program's by now. Before its first beat a worker probes engines.
+  const isFresh = secondsSince(own.heartbeat) < 60 || (!fs.existsSync(own.attempt) && secondsSince(own.started) < 600);
+  return isFresh && processIsAlive(worker.pid) ? { attempt, pid: worker.pid } : null;
+}
+
+function secondsSince(file: string): number {
+  const modified = fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs;
+  return modified === undefined ? Infinity : (Date.now() - modified) / 1000;
 }

@@ -43,6 +43,8 @@ export function splitOfPredictions(fileName: string): string | null {
 export function attemptPaths(folder: string) {
   return {
     attempt: path.join(folder, 'attempt.json'),
+    /** Which process the launcher started; the worker itself says so in attempt.json, but only once it has an engine. */
+    started: path.join(folder, 'started.json'),
     events: path.join(folder, 'events.jsonl'),
     heartbeat: path.join(folder, 'heartbeat'),
     log: path.join(folder, 'log'),

@@ -84,19 +84,21 @@ describe('local launcher', () => {
     assert.match(messageOf(outcome), /no sign of life/);
   });
 
-  it('joins a worker that outlived its launcher, rather than start a second one', async t => {
-    const { folder, start } = prepare(t, 'quit');
-    const orphan = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
-    t.after(() => orphan.kill('SIGKILL'));
-    const files = attemptPaths(trialPaths(folder).attempt(1));
-    writeJson(files.attempt, { number: 1, pid: orphan.pid, host: os.hostname() });
-    fs.writeFileSync(files.heartbeat, '');
-    const trial = start();
-    writeJson(trialPaths(folder).result, {});
-    orphan.kill('SIGKILL');
-    assert.deepEqual(await trial.ended, { kind: 'finished' });
-    assert.equal(fs.existsSync(trialPaths(folder).attempt(2)), false);
-  });
+  for (const file of ['attempt', 'started'] as const) {
+    it(`joins a worker that outlived its launcher and wrote ${file}.json, rather than start a second one`, async t => {
+      const { folder, start } = prepare(t, 'quit');
+      const orphan = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)']);
+      t.after(() => orphan.kill('SIGKILL'));
+      const files = attemptPaths(trialPaths(folder).attempt(1));
+      writeJson(files[file], { pid: orphan.pid, host: os.hostname() });
+      if (file === 'attempt') fs.writeFileSync(files.heartbeat, '');
+      const trial = start();
+      writeJson(trialPaths(folder).result, {});
+      orphan.kill('SIGKILL');
+      assert.deepEqual(await trial.ended, { kind: 'finished' });
+      assert.equal(fs.existsSync(trialPaths(folder).attempt(2)), false);
+    });
+  }
 });
 
 describe('runTrials', () => {
