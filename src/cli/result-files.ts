@@ -33,6 +33,7 @@ export function resultLatex(snapshot: Snapshot): string {
   const heading = ['Method', 'Params (M)', ...dataSets.map(latexText), ...dataSets.length > 1 ? ['Mean'] : []];
   return [
     '% \\usepackage{booktabs}; top-1 test accuracy in %, trained parameters without the head in millions',
+    ...chosen.some(row => !row.validation) && chosen.length < resultRows(snapshot).length ? ['% no validation split everywhere: there the test split itself chose the configurations'] : [],
     `\\begin{tabular}{l${'r'.repeat(heading.length - 1)}}`, '  \\toprule', `  ${heading.join(' & ')} \\\\`, '  \\midrule',
     ...body, '  \\bottomrule', '\\end{tabular}', '',
   ].join('\n');

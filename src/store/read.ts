@@ -71,8 +71,24 @@ export async function readStore(folder: string): Promise<StoreContents> {
   };
 }
 
-/** One trial's folder; null where there is no readable trial.json. */
+const over = new Map<string, { stamp: string; value: StoredTrial }>();
+
+/**
+ * One trial's folder; null where there is no readable trial.json. The attempts of a finished trial whose worker has gone
+ * do not change any more and are not looked at again.
+ */
 export async function readTrial(folder: string, launcherAlive: boolean): Promise<StoredTrial | null> {
+  const files = trialPaths(folder);
+  const [trial, result, predictions] = await Promise.all([stampOf(files.trial), stampOf(files.result), readPredictionList(files.predictionsFolder)]);
+  const stamp = [trial?.text, result?.text, ...predictions.map(p => p.stamp)].join(', ');
+  const known = over.get(folder);
+  if (result && known?.stamp === stamp) return known.value;
+  const value = await readWholeTrial(folder, launcherAlive);
+  if (value?.result && value.attempts.every(attempt => !attempt.alive)) over.set(folder, { stamp, value });
+  return value;
+}
+
+async function readWholeTrial(folder: string, launcherAlive: boolean): Promise<StoredTrial | null> {
   const files = trialPaths(folder);
   const trial = await readCached<Trial>(files.trial);
   if (!trial) return null;
@@ -84,7 +100,7 @@ export async function readTrial(folder: string, launcherAlive: boolean): Promise
   return {
     folder, trial, status, attempts, result, predictions: predictions.map(({ split, file }) => ({ split, file })),
     events: attempts.flatMap(a => a.events),
-    version: JSON.stringify([status, result?.finished, attempts.map(a => [a.events.length, a.attempt?.started, a.exit?.finished]), predictions.map(p => p.stamp)]),
+    version: JSON.stringify([status, result?.finished, attempts.map(a => [a.events.length, a.attempt?.started, a.exit?.finished]), predictions.map(p => p.stamp), await stampOf(files.trial)]),
   };
 }
 
