@@ -16,8 +16,10 @@ export interface Column {
 
 const text = (id: string, title: string, explanation: string, value: (t: SnapshotTrial) => string): Column =>
   ({ id, title, explanation, numeric: false, value, text: value });
-const number = (id: string, title: string, explanation: string, value: (t: SnapshotTrial) => number | null, format: (v: number | null) => string): Column =>
+type NumberOf = (trial: SnapshotTrial) => number | null;
+const number = (id: string, title: string, explanation: string, value: NumberOf, format: (v: number | null) => string): Column =>
   ({ id, title, explanation, numeric: true, value, text: trial => format(value(trial)) });
+const evaluated = (t: SnapshotTrial) => t.test ?? t.validation;
 
 export const columns: readonly Column[] = [
   text('label', 'Trial', 'The method and what the search chose', t => t.label),
@@ -27,8 +29,8 @@ export const columns: readonly Column[] = [
   number('trainable', 'Parameters', 'Trained parameters without the classification head', t => t.parameters.trainable, integer),
   number('validation', 'Validation', 'Top-1 accuracy on the validation split, last epoch', t => t.validation?.top1 ?? null, percent),
   number('test', 'Test', 'Top-1 accuracy on the test split, last epoch', t => t.test?.top1 ?? null, percent),
-  number('balanced', 'Balanced', 'Balanced accuracy (mean recall of the classes) on test, else validation', t => (t.test ?? t.validation)?.balancedAccuracy ?? null, percent),
-  number('f1', 'Macro-F1', 'Mean F1 of the classes on test, else validation', t => (t.test ?? t.validation)?.macroF1 ?? null, percent),
+  number('balanced', 'Balanced', 'Balanced accuracy (mean recall of the classes) on test, else validation', t => evaluated(t)?.balancedAccuracy ?? null, percent),
+  number('f1', 'Macro-F1', 'Mean F1 of the classes on test, else validation', t => evaluated(t)?.macroF1 ?? null, percent),
   number('speed', 'Images/s', 'Training images a second', t => t.imagesPerSecond, rate),
   number('seconds', 'Time', 'Time spent in training steps', t => t.trainSeconds || null, v => v === null ? '–' : duration(v)),
   number('learningRate', 'Learning rate', 'Peak learning rate', t => t.learningRate, v => setting(v ?? 0)),
@@ -43,8 +45,9 @@ export function statusText(trial: SnapshotTrial): string {
 }
 
 /** The trials that the filters let through; every word of the text must occur somewhere. */
-export function filterTrials(trials: readonly SnapshotTrial[], { text: typed, method, status, dataSet }: Pick<PanelState, 'text' | 'method' | 'status' | 'dataSet'>): SnapshotTrial[] {
-  const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
+export function filterTrials(trials: readonly SnapshotTrial[], filter: Pick<PanelState, 'text' | 'method' | 'status' | 'dataSet'>): SnapshotTrial[] {
+  const { method, status, dataSet } = filter;
+  const words = filter.text.toLowerCase().split(/\s+/).filter(Boolean);
   return trials.filter(t => (!method || t.method === method) && (!status || t.status === status) && (!dataSet || t.dataSet === dataSet)
     && words.every(word => searchText(t).includes(word)));
 }

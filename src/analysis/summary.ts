@@ -66,7 +66,8 @@ function frugal([winner, ...others]: readonly Scored[]): string[] {
   const [choice] = close.sort((a, b) => a.trial.parameters.trainable - b.trial.parameters.trainable);
   if (!choice) return [];
   const difference = choice.top1 - winner!.top1;
-  const verdict = difference > 0 ? `is ${points(difference).slice(1)} points better` : difference === 0 ? 'is as good' : `is ${points(difference).slice(1)} points behind`;
+  const distance = `${points(difference).slice(1)} points`;
+  const verdict = difference > 0 ? `is ${distance} better` : difference === 0 ? 'is as good' : `is ${distance} behind`;
   return [`${choice.trial.label} ${verdict} with ${describeParameters(choice.trial)}.`];
 }
 

@@ -60,9 +60,14 @@ ${escapeScript(script)}
 function readPanel(): PanelFiles {
   const above = [0, 1, 2, 3].map(levels => path.join(__dirname, ...new Array<string>(levels).fill('..'), 'webview'));
   const folder = [...above, path.resolve('dist/webview')].find(f => fs.existsSync(path.join(f, 'panel.js')));
-  if (!folder) throw new UserError({ what: 'the built panel is missing, which the report page is made of', where: above[0], remedy: 'Run `npm run build`, or install PEFT Lab again.' });
-  const read = (name: string) => fs.readFileSync(path.join(folder, name), 'utf8');
-  return { script: read('panel.js').replace(/\n\/\/# sourceMappingURL=.*\s*$/, '\n'), style: read('panel.css').replace(/\n\/\*# sourceMappingURL=.*\s*$/, '\n') };
+  if (!folder) {
+    throw new UserError({
+      what: 'the built panel is missing, which the report page is made of', where: above[0],
+      remedy: 'Run `npm run build`, or install PEFT Lab again.',
+    });
+  }
+  const read = (name: string) => fs.readFileSync(path.join(folder, name), 'utf8').replace(/\n(?:\/\/|\/\*)# sourceMappingURL=.*\s*$/, '\n');
+  return { script: read('panel.js'), style: read('panel.css') };
 }
 
 function staticContent({ snapshot, summary }: ReportData): string {

@@ -29,8 +29,14 @@ export function confusionHeatMap({ confusion: { matrix }, classes, chosen, onCho
     build: (theme, { width }) => ({
       grid: { left: leftMargin(classes, width), right: 8, top: 8, bottom: bottomMargin(classes, width) },
       tooltip: { ...tooltip(theme, shown => content((shown as { data: Datum }).data, { classes, sums })), trigger: 'item' },
-      xAxis: { ...classAxis(theme, classes), ...axisName(theme, 'Predicted', bottomMargin(classes, width) - 18), axisLabel: { ...labels(theme, width), rotate: isCrowded(classes, width) ? 55 : 0 } },
-      yAxis: { ...classAxis(theme, classes), inverse: true, ...axisName(theme, 'True', leftMargin(classes, width) - 16), axisLabel: labels(theme, width) },
+      xAxis: {
+        ...classAxis(theme, classes), ...axisName(theme, 'Predicted', bottomMargin(classes, width) - 18),
+        axisLabel: { ...labels(theme, width), rotate: isCrowded(classes, width) ? 55 : 0 },
+      },
+      yAxis: {
+        ...classAxis(theme, classes), ...axisName(theme, 'True', leftMargin(classes, width) - 16),
+        inverse: true, axisLabel: labels(theme, width),
+      },
       series: [{
         type: 'heatmap', data: data(matrix, sums, theme, chosen), emphasis: { itemStyle: { borderColor: theme.foreground, borderWidth: 1.5 } },
         label: { show: classes.length <= numberedClasses, fontSize: 11, formatter: ({ data: d }: { data: Datum }) => d.value[2] ? String(d.value[2]) : '' },

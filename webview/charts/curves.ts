@@ -11,7 +11,7 @@ export type Appearances = ReadonlyMap<string, { colour: number; variant: number 
 /** Training loss a step, one line a trial. */
 export function lossCurves(trials: readonly SnapshotTrial[], appearances: Appearances): Chart {
   const lines = trials.map(trial => ({ trial, points: trial.lossCurve.map(p => [p.step, p.loss] as Point) }));
-  return curves({ lines, appearances, x: 'Step', y: 'Training loss', format: value => value.toPrecision(3), type: 'value' });
+  return curves({ lines, appearances, x: 'Step', y: 'Training loss', format: value => value.toPrecision(3) });
 }
 
 /** Top-1 accuracy an epoch, one line a trial. */
@@ -19,7 +19,7 @@ export function accuracyCurves(trials: readonly SnapshotTrial[], split: 'validat
   const lines = trials.map(trial => ({
     trial, points: trial.accuracyCurve.flatMap((p): Point[] => p[split] === null ? [] : [[p.epoch, p[split]]]),
   }));
-  return curves({ lines, appearances, x: 'Epoch', y: `${split === 'test' ? 'Test' : 'Validation'} top-1`, format: percent, type: 'value' });
+  return curves({ lines, appearances, x: 'Epoch', y: `${split === 'test' ? 'Test' : 'Validation'} top-1`, format: percent });
 }
 
 type Point = [number, number];
@@ -30,7 +30,6 @@ interface CurvesOptions {
   x: string;
   y: string;
   format: (value: number) => string;
-  type: 'value';
 }
 
 function curves(options: CurvesOptions): Chart {
@@ -39,8 +38,14 @@ function curves(options: CurvesOptions): Chart {
     build: theme => ({
       grid: { left: 58, right: 18, top: 14, bottom: 42 },
       tooltip: { ...tooltip(theme, shown => content(shown as Shown[], options)), trigger: 'axis', axisPointer: { lineStyle: { color: theme.muted } } },
-      xAxis: { type: 'value', min: 'dataMin', max: 'dataMax', minInterval: 1, ...axisLines(theme), splitLine: { show: false }, ...axisName(theme, options.x, 26) },
-      yAxis: { type: 'value', scale: true, ...axisLines(theme), ...axisName(theme, options.y, 44), axisLabel: { ...axisLines(theme).axisLabel, formatter: axisLabel(options) } },
+      xAxis: {
+        type: 'value', min: 'dataMin', max: 'dataMax', minInterval: 1,
+        ...axisLines(theme), ...axisName(theme, options.x, 26), splitLine: { show: false },
+      },
+      yAxis: {
+        type: 'value', scale: true, ...axisLines(theme), ...axisName(theme, options.y, 44),
+        axisLabel: { ...axisLines(theme).axisLabel, formatter: axisLabel(options) },
+      },
       series: options.lines.map(line => series(line, options.appearances, theme)),
     }),
   };

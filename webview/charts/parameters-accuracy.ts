@@ -36,7 +36,8 @@ export function parametersAccuracy({ marks, front, appearances, title }: Paramet
       grid: margins,
       tooltip: { ...tooltip(theme, shown => content((shown as { data: { mark?: Mark } }).data.mark, title)), trigger: 'item' },
       xAxis: {
-        type: 'log', logBase: 10, ...x, ...axisLines(theme), splitLine: { show: false }, ...axisName(theme, 'Trained parameters without the head (logarithmic)', 28),
+        type: 'log', logBase: 10, ...x, ...axisLines(theme), splitLine: { show: false },
+        ...axisName(theme, 'Trained parameters without the head (logarithmic)', 28),
         axisLabel: { color: theme.muted, hideOverlap: true, formatter: (value: number) => value < 2 * zero ? '0' : magnitude(value) },
       },
       yAxis: {

@@ -14,10 +14,12 @@ export function confusionSection(context: PanelContext, trial: SnapshotTrial): T
   if (!confusion) return null;
   const classes = context.snapshot.dataSets.find(d => d.name === trial.dataSet)?.classes ?? confusion.matrix.map((_, i) => String(i));
   const chosen = context.state.cell?.trial === trial.id ? context.state.cell : null;
-  const onChoose = ({ label, predicted }: Cell) => context.change({ cell: isSame(chosen, { label, predicted }) ? null : { trial: trial.id, label, predicted } });
+  const onChoose = ({ label, predicted }: Cell) =>
+    context.change({ cell: isSame(chosen, { label, predicted }) ? null : { trial: trial.id, label, predicted } });
   const wrong = mistakeCount(confusion);
   return h('section', { 'key': trial.id, 'class': 'confusion', 'aria-label': `Mistakes of ${trial.label}` },
-    h('h2', {}, trial.label, h('span', { class: 'muted' }, ` ${counted(wrong, 'mistake')} in ${counted(sampleCount(confusion), 'image')} (${confusion.split})`)),
+    h('h2', {}, trial.label,
+      h('span', { class: 'muted' }, ` ${counted(wrong, 'mistake')} in ${counted(sampleCount(confusion), 'image')} (${confusion.split})`)),
     h('div', { class: 'confusion-row' },
       chart({
         ...confusionHeatMap({ confusion, classes, chosen, onChoose }), name: 'confusion-chart',
@@ -41,10 +43,14 @@ function pictures(context: PanelContext, trial: SnapshotTrial, confusion: Confus
   const shown = confusion.mistakes.filter(m => !chosen || isSame(chosen, m));
   const total = chosen ? confusion.matrix[chosen.label]?.[chosen.predicted] ?? 0 : mistakeCount(confusion);
   const title = chosen ? `${classes[chosen.label]} taken for ${classes[chosen.predicted]}` : 'Surest mistakes';
-  if (chosen && chosen.label === chosen.predicted) return h('p', { class: 'empty' }, `${counted(total, 'image')} of ${classes[chosen.label]} ${total === 1 ? 'is' : 'are'} classified rightly; choose a cell off the diagonal to see mistakes.`);
+  if (chosen && chosen.label === chosen.predicted) {
+    return h('p', { class: 'empty' }, `${counted(total, 'image')} of ${classes[chosen.label]} ${total === 1 ? 'is' : 'are'} classified rightly; `
+      + 'choose a cell off the diagonal to see mistakes.');
+  }
   if (!total) return null;
+  const left = shown.length < total ? ` ${shown.length} of ${total}; the surest ${confusion.mistakes.length} mistakes of a trial are kept` : ` ${total}`;
   return [
-    h('h3', {}, title, h('span', { class: 'muted' }, shown.length < total ? ` ${shown.length} of ${total}; the surest ${confusion.mistakes.length} mistakes of a trial are kept` : ` ${total}`)),
+    h('h3', {}, title, h('span', { class: 'muted' }, left)),
     gallery(context, {
       folded: context.state.second ? 15 : 36,
       name: `${trial.id} ${chosen ? `${chosen.label} ${chosen.predicted}` : 'all'}`, dataSet: trial.dataSet,

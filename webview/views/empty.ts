@@ -13,7 +13,9 @@ export function waiting(): Tree {
 }
 
 export function noTrials({ snapshot, send }: PanelContext): Tree {
-  if (snapshot.running) return emptyState('Preparing', 'The images are being read and the trials planned; the first rows appear in a moment.', progressRing('Preparing'));
+  if (snapshot.running) {
+    return emptyState('Preparing', 'The images are being read and the trials planned; the first rows appear in a moment.', progressRing('Preparing'));
+  }
   return emptyState('No trials yet', 'Run the study to train and compare its methods.', send && h('div', { class: 'actions' },
     button({ label: 'Run Study', appearance: 'primary', onClick: () => send({ type: 'run' }) }),
     button({ label: 'Open Study File', onClick: () => send({ type: 'openStudy' }) })));
@@ -26,7 +28,10 @@ export function noAnswers(context: PanelContext): Tree {
   const failed = snapshot.trials.filter(t => t.status === 'failed');
   if (failed.length === snapshot.trials.length) return allFailed(failed[0]!.label, failed[0]!.error ?? '');
   if (snapshot.running) return emptyState('Nothing finished yet', 'Results appear here as soon as the first trial has finished.', progressRing('Running'));
-  if (snapshot.progress.finished) return emptyState('No predictions', 'The finished trials were evaluated on neither a test nor a validation split. Add one to evaluation.splits in the study file and run it again.');
+  if (snapshot.progress.finished) {
+    return emptyState('No predictions', 'The finished trials were evaluated on neither a test nor a validation split. '
+      + 'Add one to evaluation.splits in the study file and run it again.');
+  }
   return emptyState('Nothing finished yet', 'Run the study until at least one trial has finished.');
 }
 

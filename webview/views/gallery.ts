@@ -26,7 +26,8 @@ export function gallery(context: PanelContext, { name, dataSet, pictures, folded
   const { state, change } = context;
   const isUnfolded = state.unfolded.includes(name) || pictures.length <= folded;
   return [
-    h('ul', { 'key': name, 'class': 'gallery', 'aria-label': 'Pictures' }, (isUnfolded ? pictures : pictures.slice(0, folded)).map(p => h('li', { key: p.key }, thumbnail(context, dataSet, p)))),
+    h('ul', { 'key': name, 'class': 'gallery', 'aria-label': 'Pictures' },
+      (isUnfolded ? pictures : pictures.slice(0, folded)).map(p => h('li', { key: p.key }, thumbnail(context, dataSet, p)))),
     !isUnfolded && button({ label: `Show All ${pictures.length}`, onClick: () => change({ unfolded: [...state.unfolded, name] }) }),
   ];
 }

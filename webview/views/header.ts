@@ -25,7 +25,8 @@ export function header(context: PanelContext): Tree {
 export function progressText({ progress, running }: Snapshot): string {
   const { finished, failed, total, current, secondsLeft } = progress;
   if (!total) return running ? 'Preparing the trials …' : 'No trials yet.';
-  const done = `${finished === total ? `${counted(total, 'trial')} finished` : `${finished} of ${counted(total, 'trial')} finished`}${failed ? `, ${failed} failed` : ''}.`;
+  const share = finished === total ? counted(total, 'trial') : `${finished} of ${counted(total, 'trial')}`;
+  const done = `${share} finished${failed ? `, ${failed} failed` : ''}.`;
   if (!running) return finished + failed < total ? `${done} Not running.` : done;
   const left = secondsLeft === null ? '' : ` ${secondsLeft < 50 ? 'Less than a minute' : `About ${roughDuration(secondsLeft)}`} left.`;
   return `${done}${current ? ` Now: ${current}.` : ''}${left}`;
@@ -44,8 +45,10 @@ function progressBar({ progress: { finished, failed, total }, running, trials }:
   if (!running || !total) return null;
   const partial = trials.filter(t => t.status === 'running').reduce((sum, t) => sum + t.epoch / Math.max(1, t.epochs), 0);
   const share = Math.min(1, (finished + failed + partial) / total);
-  return h('div', { 'class': 'progress-bar', 'role': 'progressbar', 'aria-label': 'Study', 'aria-valuenow': Math.round(100 * share), 'aria-valuemin': 0, 'aria-valuemax': 100 },
-    h('div', { style: { width: `${100 * share}%` } }));
+  return h('div', {
+    'class': 'progress-bar', 'role': 'progressbar', 'aria-label': 'Study',
+    'aria-valuenow': Math.round(100 * share), 'aria-valuemin': 0, 'aria-valuemax': 100,
+  }, h('div', { style: { width: `${100 * share}%` } }));
 }
 
 function warnings({ warnings: all }: Snapshot): Child {

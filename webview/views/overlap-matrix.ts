@@ -18,7 +18,8 @@ const wrongSomewhere = (o: Overlap) => o.onlyAWrong + o.onlyBWrong + o.bothWrong
 
 const measures: Record<PanelState['measure'], Measure> = {
   common: {
-    label: 'Mistakes in common', explanation: 'Images that both get wrong, of those that at least one gets wrong: low means that the two complement each other.',
+    label: 'Mistakes in common',
+    explanation: 'Images that both get wrong, of those that at least one gets wrong: low means that the two complement each other.',
     value: o => wrongSomewhere(o) ? o.bothWrong / wrongSomewhere(o) : 0,
   },
   same: {
@@ -31,6 +32,9 @@ const measures: Record<PanelState['measure'], Measure> = {
   },
 };
 
+const whichChosen = 'Trials ticked in Sweep.';
+const whichBest = 'Best trial of each method; tick three or more in Sweep to choose.';
+
 /** All pairs of three or more trials: those chosen in the sweep, else the best one of each method. */
 export function overlapMatrix(context: PanelContext, candidates: readonly SnapshotTrial[]): Child {
   const chosen = candidates.filter(t => context.state.selected?.includes(t.id));
@@ -40,8 +44,11 @@ export function overlapMatrix(context: PanelContext, candidates: readonly Snapsh
   const measureChoices = Object.entries(measures).map(([value, m]) => ({ value, label: m.label }));
   return h('section', { 'class': 'overlap-matrix', 'aria-label': 'All pairs' },
     h('div', { class: 'section-row' }, h('h2', {}, 'All pairs'),
-      dropdown({ label: 'Show', value: context.state.measure, choices: measureChoices, onChange: value => context.change({ measure: value as PanelState['measure'] }) })),
-    h('p', { class: 'muted' }, `${measure.explanation} ${chosen.length >= 3 ? 'Trials ticked in Sweep.' : 'Best trial of each method; tick three or more in Sweep to choose.'} A click compares the two.`),
+      dropdown({
+        label: 'Show', value: context.state.measure, choices: measureChoices,
+        onChange: value => context.change({ measure: value as PanelState['measure'] }),
+      })),
+    h('p', { class: 'muted' }, [measure.explanation, chosen.length >= 3 ? whichChosen : whichBest, 'A click compares the two.'].join(' ')),
     h('div', { 'class': 'table-box', 'tabindex': '0', 'role': 'region', 'aria-label': 'All pairs' }, table(context, trials, measure)));
 }
 
@@ -53,7 +60,9 @@ function table(context: PanelContext, trials: readonly SnapshotTrial[], measure:
   const present = values.flat().filter(v => v !== null);
   const [low, high] = [Math.min(...present), Math.max(...present)];
   return h('table', { class: 'matrix' },
-    h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, h('span', { class: 'hidden-text' }, 'Trial')), trials.map((t, i) => h('th', { key: t.id, scope: 'col', title: t.label, class: 'number' }, i + 1)))),
+    h('thead', {}, h('tr', {},
+      h('th', { scope: 'col' }, h('span', { class: 'hidden-text' }, 'Trial')),
+      trials.map((t, i) => h('th', { key: t.id, scope: 'col', title: t.label, class: 'number' }, i + 1)))),
     h('tbody', {}, trials.map((a, i) => h('tr', { key: a.id },
       h('th', { scope: 'row' }, h('span', { class: 'muted number' }, `${i + 1} `), a.label),
       trials.map((b, j) => h('td', { key: b.id }, cell(context, a, b, values[i]![j]!, { low, high })))))));

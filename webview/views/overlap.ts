@@ -40,7 +40,8 @@ function figure(context: PanelContext, { first, second, overlap }: Compared): Tr
 function numbers({ first, second, overlap: o }: Compared): Tree {
   const accuracyA = 1 - (o.onlyAWrong + o.bothWrong) / o.samples, accuracyB = 1 - (o.onlyBWrong + o.bothWrong) / o.samples;
   const gain = o.ensembleTop1 - Math.max(accuracyA, accuracyB);
-  const tile = (name: string, value: string, note: string, kind = '') => h('div', { class: `tile ${kind}` }, h('dt', {}, name), h('dd', {}, value), h('dd', { class: 'note' }, note));
+  const tile = (name: string, value: string, note: string, kind = '') =>
+    h('div', { class: `tile ${kind}` }, h('dt', {}, name), h('dd', {}, value), h('dd', { class: 'note' }, note));
   return h('dl', { class: 'tiles' },
     tile(first.label, percent(accuracyA), 'top-1'), tile(second.label, percent(accuracyB), 'top-1'),
     tile('Ensemble', percent(o.ensembleTop1), `${points(gain)} points against the better one`, 'strong'),

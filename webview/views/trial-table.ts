@@ -1,4 +1,5 @@
 import type { SnapshotTrial } from '../../src/common/snapshot';
+import type { Appearances } from '../charts/curves';
 import type { PanelContext } from '../context';
 import { h } from '../dom';
 import type { Child, Tree } from '../dom';
@@ -12,7 +13,7 @@ export interface TrialTableOptions {
   trials: readonly SnapshotTrial[];
   /** Ids of the trials whose curves are drawn. */
   drawn: ReadonlySet<string>;
-  appearances: ReadonlyMap<string, { colour: number; variant: number }>;
+  appearances: Appearances;
 }
 
 /** One row a trial; a click on a column's title sorts by it. */
@@ -21,9 +22,13 @@ export function trialTable(context: PanelContext, { trials, drawn, appearances }
   const best = bestValues(trials, shown);
   return h('div', { 'class': 'table-box', 'tabindex': '0', 'role': 'region', 'aria-label': 'Trials' },
     h('table', { class: 'trials' },
-      h('thead', {}, h('tr', {}, h('th', { class: 'choose', scope: 'col' }, h('span', { class: 'hidden-text' }, 'Draw')), shown.map(column => headerCell(context, column)))),
+      h('thead', {}, h('tr', {},
+        h('th', { class: 'choose', scope: 'col' }, h('span', { class: 'hidden-text' }, 'Draw')),
+        shown.map(column => headerCell(context, column)))),
       h('tbody', {}, trials.map(trial => h('tr', { key: trial.id, class: drawn.has(trial.id) ? 'drawn' : '' },
-        h('td', { class: 'choose' }, checkbox({ label: `Draw the curves of ${trial.label}`, checked: drawn.has(trial.id), onChange: checked => choose(context, drawn, trial, checked) })),
+        h('td', { class: 'choose' }, checkbox({
+          label: `Draw the curves of ${trial.label}`, checked: drawn.has(trial.id), onChange: checked => choose(context, drawn, trial, checked),
+        })),
         shown.map(column => bodyCell(context, column, trial, { isBest: best.get(`${column.id} ${trial.dataSet}`) === column.value(trial), appearances })),
       ))),
     ));
@@ -51,21 +56,26 @@ function headerCell({ state: { sort }, change }: PanelContext, column: Column): 
   // Large accuracies, small labels: what one wants to see first comes first.
   const onclick = () => change({ sort: { column: column.id, descending: isSorted ? !sort.descending : column.numeric } });
   return h('th', { 'key': column.id, 'scope': 'col', 'aria-sort': direction, 'class': column.numeric ? 'number' : column.id },
-    h('button', { class: 'sort', title: column.explanation, onclick }, column.title, h('span', { 'class': 'arrow', 'aria-hidden': 'true' }, isSorted ? (sort.descending ? '↓' : '↑') : '')));
+    h('button', { class: 'sort', title: column.explanation, onclick },
+      column.title, h('span', { 'class': 'arrow', 'aria-hidden': 'true' }, isSorted ? (sort.descending ? '↓' : '↑') : '')));
 }
 
-function bodyCell(context: PanelContext, column: Column, trial: SnapshotTrial, { isBest, appearances }: { isBest: boolean; appearances: TrialTableOptions['appearances'] }): Tree {
+function bodyCell(context: PanelContext, column: Column, trial: SnapshotTrial, { isBest, appearances }: { isBest: boolean; appearances: Appearances }): Tree {
   if (column.id === 'label') return h('th', { scope: 'row', class: 'label' }, labelContent(context, trial, appearances));
   if (column.id === 'status') return h('td', { class: 'status' }, statusContent(trial));
   return h('td', { class: column.numeric ? `number${isBest ? ' best' : ''}` : column.id }, column.text(trial));
 }
 
-function labelContent({ change }: PanelContext, trial: SnapshotTrial, appearances: TrialTableOptions['appearances']): Child {
+function labelContent({ change }: PanelContext, trial: SnapshotTrial, appearances: Appearances): Child {
   const open = () => change({ tab: 'mistakes', first: trial.id, cell: null });
   return h('span', { class: 'label-content' },
     swatch(appearances.get(trial.id)),
-    trial.confusion ? h('button', { class: 'link', title: `Show the mistakes of ${trial.label}`, onclick: open }, trial.label) : h('span', {}, trial.label),
-    trial.warnings.length > 0 && h('span', { 'class': 'has-warning', 'title': trial.warnings.join('\n'), 'role': 'img', 'aria-label': `Warning: ${trial.warnings.join('; ')}` }, icon('warning')));
+    trial.confusion
+      ? h('button', { class: 'link', title: `Show the mistakes of ${trial.label}`, onclick: open }, trial.label)
+      : h('span', {}, trial.label),
+    trial.warnings.length > 0 && h('span', {
+      'class': 'has-warning', 'title': trial.warnings.join('\n'), 'role': 'img', 'aria-label': `Warning: ${trial.warnings.join('; ')}`,
+    }, icon('warning')));
 }
 
 function statusContent(trial: SnapshotTrial): Child {
