@@ -4,7 +4,7 @@ import { countClasses, drawCount } from './count';
 import { type Dice, createDice } from './dice';
 import { drawOrientation, orientationClasses } from './orientation';
 import { drawPosition, positionClasses } from './position';
-import { drawPretraining, pretrainingClasses } from './pretraining';
+import { type PretrainingAnswers, drawPretraining, pretrainingClasses } from './pretraining';
 
 interface DrawnTask {
   /** Class names in the order of their labels. */
@@ -12,9 +12,11 @@ interface DrawnTask {
   draw(label: number, size: number, dice: Dice, key: StreamKey): Canvas;
 }
 
+const drawOnly = (label: number, size: number, dice: Dice, key: StreamKey) => drawPretraining(label, size, dice, key).canvas;
+
 /** Tasks that need no download: the one that the embedded backbone is trained on, and three to fine-tune it to. */
 export const drawnTasks = {
-  pretraining: { classes: pretrainingClasses, draw: drawPretraining },
+  pretraining: { classes: pretrainingClasses, draw: drawOnly },
   count: { classes: countClasses, draw: drawCount },
   position: { classes: positionClasses, draw: drawPosition },
   orientation: { classes: orientationClasses, draw: drawOrientation },
@@ -42,8 +44,21 @@ export function* drawTask(name: DrawnTaskName, { count, seed, size = 64, first =
   const task: DrawnTask = drawnTasks[name];
   for (let index = first; index < first + count; index++) {
     const label = index % task.classes.length;
-    const dice = createDice(streamKey(seed, 'drawn', name, index));
-    const canvas = task.draw(label, size, dice, streamKey(seed, 'drawn-ground', name, index));
-    yield { pixels: toPixels(canvas), label };
+    const { dice, key } = streamsOf(name, seed, index);
+    yield { pixels: toPixels(task.draw(label, size, dice, key)), label };
   }
+}
+
+/** The images of the task `pretraining` with all that is known of them. */
+export function* drawPretrainingImages({ count, seed, size = 64, first = 0 }: DrawOptions): Generator<DrawnImage & { answers: PretrainingAnswers }> {
+  for (let index = first; index < first + count; index++) {
+    const label = index % pretrainingClasses.length;
+    const { dice, key } = streamsOf('pretraining', seed, index);
+    const { canvas, answers } = drawPretraining(label, size, dice, key);
+    yield { pixels: toPixels(canvas), label, answers };
+  }
+}
+
+function streamsOf(name: DrawnTaskName, seed: number, index: number): { dice: Dice; key: StreamKey } {
+  return { dice: createDice(streamKey(seed, 'drawn', name, index)), key: streamKey(seed, 'drawn-ground', name, index) };
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
-import { type DrawnTaskName, drawTask, drawnTasks } from '../../../src/data/drawn/draw-task';
+import { type DrawnTaskName, drawPretrainingImages, drawTask, drawnTasks } from '../../../src/data/drawn/draw-task';
+import { pretrainingClasses, pretrainingQuestions } from '../../../src/data/drawn/pretraining';
 
 const names = Object.keys(drawnTasks) as DrawnTaskName[];
 const hashOf = (pixels: Uint8Array) => createHash('sha256').update(pixels).digest('hex').slice(0, 16);
@@ -34,6 +35,21 @@ describe('drawn tasks', () => {
   it('has no class name twice', () => {
     for (const { classes } of Object.values(drawnTasks)) assert.equal(new Set(classes).size, classes.length);
     assert.equal(drawnTasks.pretraining.classes.length, 96);
+  });
+
+  it('knows the answers to every question about a pre-training image, all of which occur', () => {
+    const seen = Object.fromEntries(Object.keys(pretrainingQuestions).map(question => [question, new Set<number>()]));
+    for (const { label, answers } of drawPretrainingImages({ count: 192, seed: 3 })) {
+      for (const [question, answer] of Object.entries(answers)) seen[question]!.add(answer);
+      assert.equal(label, (answers.shape * pretrainingQuestions.texture + answers.texture) * pretrainingQuestions.hue + answers.hue);
+    }
+    for (const [question, count] of Object.entries(pretrainingQuestions)) assert.deepEqual([...seen[question]!].sort((a, b) => a - b), Array.from({ length: count }, (_, i) => i), question);
+    assert.equal(pretrainingClasses[95], 'blue-rings-crescent');
+  });
+
+  it('draws the same images with answers and without', () => {
+    const withAnswers = [...drawPretrainingImages({ count: 3, seed: 3 })].map(({ pixels, label }) => ({ pixels, label }));
+    assert.deepEqual(withAnswers, [...drawTask('pretraining', { count: 3, seed: 3 })]);
   });
 
   it('counts what it says: single objects cover less of the ground than six', () => {
