@@ -56,10 +56,19 @@ export async function runCommand(page: Page, text: string): Promise<void> {
   await (await findCommand(page, text)).click();
 }
 
+/** Also a file that was made a moment ago: the list may first be an old one. */
 export async function openFile(page: Page, name: string): Promise<void> {
-  await page.keyboard.press('Control+P');
-  await quickInput(page).fill(name);
-  await quickRows(page, name).first().waitFor();
+  for (const end = Date.now() + 30_000; ;) {
+    await page.keyboard.press('Control+P');
+    await quickInput(page).fill(name);
+    try {
+      await quickRows(page, name).first().waitFor({ timeout: 3000 });
+      break;
+    } catch (error) {
+      if (Date.now() > end) throw error;
+      await closeQuickInput(page);
+    }
+  }
   await page.keyboard.press('Enter');
   await tab(page, name).waitFor();
 }
