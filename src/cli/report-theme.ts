@@ -22,7 +22,7 @@ const light = {
   'badge-background': '#cccccc', 'badge-foreground': '#2b2b2b', 'progressBar-background': '#005fb8',
   'textLink-foreground': '#005fb8', 'textLink-activeForeground': '#003f7d', 'textCodeBlock-background': '#f3f3f3',
   'scrollbarSlider-background': '#64646466', 'scrollbarSlider-hoverBackground': '#646464b3', 'scrollbarSlider-activeBackground': '#00000099',
-  'charts-blue': '#1a6fc4', 'charts-orange': '#c4650f', 'charts-green': '#3c8a3c', 'charts-purple': '#7b4fb5', 'charts-yellow': '#a98300',
+  'charts-blue': '#1a6fc4', 'symbolIcon-classForeground': '#c4650f', 'charts-green': '#3c8a3c', 'charts-purple': '#7b4fb5', 'charts-yellow': '#a98300',
   'charts-red': '#cf3030', 'terminal-ansiCyan': '#0d8aa8', 'terminal-ansiMagenta': '#b0359f', 'testing-iconPassed': '#3c8a3c',
 };
 
@@ -42,7 +42,7 @@ const dark: Record<keyof typeof light, string> = {
   'badge-background': '#616161', 'badge-foreground': '#f8f8f8', 'progressBar-background': '#0078d4',
   'textLink-foreground': '#4daafc', 'textLink-activeForeground': '#7cc0fd', 'textCodeBlock-background': '#2b2b2b',
   'scrollbarSlider-background': '#79797966', 'scrollbarSlider-hoverBackground': '#646464b3', 'scrollbarSlider-activeBackground': '#bfbfbf66',
-  'charts-blue': '#4aa0f0', 'charts-orange': '#e0923a', 'charts-green': '#89d185', 'charts-purple': '#b78be0', 'charts-yellow': '#d6b32e',
+  'charts-blue': '#4aa0f0', 'symbolIcon-classForeground': '#e0923a', 'charts-green': '#89d185', 'charts-purple': '#b78be0', 'charts-yellow': '#d6b32e',
   'charts-red': '#f26d6d', 'terminal-ansiCyan': '#2fb9d6', 'terminal-ansiMagenta': '#d770d0', 'testing-iconPassed': '#73c991',
 };
 

@@ -15,9 +15,12 @@ export interface ChartTheme {
   palette: string[];
 }
 
-/** The theme's chart colours first; the terminal's fill up, since the theme has six only. */
+/**
+ * The theme's chart colours first, but for its orange, which dark themes of the editor's make a brown that is hard to
+ * see; others fill up, since the theme has six only.
+ */
 const paletteVariables = [
-  ['--vscode-charts-blue', '#3794ff'], ['--vscode-charts-orange', '#d18616'], ['--vscode-charts-green', '#89d185'],
+  ['--vscode-charts-blue', '#3794ff'], ['--vscode-symbolIcon-classForeground', '#d18616'], ['--vscode-charts-green', '#89d185'],
   ['--vscode-charts-purple', '#b180d7'], ['--vscode-charts-yellow', '#cca700'], ['--vscode-terminal-ansiCyan', '#11a8cd'],
   ['--vscode-charts-red', '#f14c4c'], ['--vscode-terminal-ansiMagenta', '#bc3fbc'],
 ] as const;
@@ -36,7 +39,7 @@ export function readTheme(element: Element = document.body): ChartTheme {
     tooltipBackground: read('--vscode-editorHoverWidget-background', '#252526'),
     tooltipBorder: read('--vscode-editorHoverWidget-border', '#454545'),
     right: read('--vscode-charts-blue', '#3794ff'),
-    wrong: read('--vscode-charts-orange', '#d18616'),
+    wrong: read('--vscode-symbolIcon-classForeground', '#d18616'),
     palette: paletteVariables.map(([name, otherwise]) => read(name, otherwise)),
   };
 }
