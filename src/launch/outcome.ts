@@ -21,7 +21,8 @@ export function trialOutcome({ trialFolder, attempt, end }: { trialFolder: strin
   if (fs.existsSync(files.result)) return { kind: 'finished' };
   const attemptFiles = attemptPaths(files.attempt(attempt));
   const exit = readJson(attemptFiles.exit) as AttemptExit | null ?? obituary(attemptFiles.log, end);
-  if (!fs.existsSync(attemptFiles.exit)) writeJson(attemptFiles.exit, exit);
+  // A full disk must not hide how the trial ended.
+  try { if (!fs.existsSync(attemptFiles.exit)) writeJson(attemptFiles.exit, exit); } catch { /* see above */ }
   if (exit.outcome === 'cancelled') return { kind: 'cancelled' };
   return { kind: 'failed', message: exit.error ?? 'the worker ended without a result' };
 }
