@@ -1,10 +1,11 @@
 /** What a run says of itself in a line: pure, for the status bar and the notification. */
+import { roughDuration } from '../common/format';
 import type { Snapshot, SnapshotTrial } from '../common/snapshot';
 
 export interface ProgressText {
   /** `2/5 · epoch 3/20 · 4 min left` */
   short: string;
-  /** `lora rank=8: epoch 3/20 (trial 2 of 5), 4 min left` */
+  /** `lora rank=8, epoch 3/20 (trial 2 of 5), 4 min left` */
   long: string;
   /** Share of the whole study that is done, 0 to 1. */
   share: number;
@@ -15,21 +16,13 @@ export function progressText(snapshot: Snapshot | null): ProgressText {
   const { finished, failed, total, secondsLeft } = snapshot.progress;
   const current = snapshot.trials.find(trial => trial.status === 'running');
   const ordinal = `${Math.min(total, finished + failed + 1)}/${total}`;
-  const left = secondsLeft === null ? null : `${duration(secondsLeft)} left`;
+  const left = secondsLeft === null ? null : `${roughDuration(secondsLeft)} left`;
   const epoch = current && current.epoch > 0 ? `epoch ${current.epoch}/${current.epochs}` : null;
   return {
     short: [ordinal, epoch, left].filter(Boolean).join(' · '),
-    long: [`${current?.label ?? 'preparing'}: ${epoch ? `${epoch} ` : ''}(trial ${ordinal.replace('/', ' of ')})`, left].filter(Boolean).join(', '),
+    long: [`${[current?.label ?? 'preparing', epoch].filter(Boolean).join(', ')} (trial ${ordinal.replace('/', ' of ')})`, left].filter(Boolean).join(', '),
     share: total === 0 ? 0 : (finished + failed + (current ? doneShare(current) : 0)) / total,
   };
-}
-
-/** `40 s`, `4 min`, `1 h 20 min`. */
-export function duration(seconds: number): string {
-  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
-  const minutes = Math.round(seconds / 60);
-  if (minutes < 60) return `${minutes} min`;
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 function doneShare({ epoch, epochs }: SnapshotTrial): number {

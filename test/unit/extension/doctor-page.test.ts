@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { doctorPage } from '../../../src/extension/doctor-page';
+
+const engine = { id: 'graph', available: true, correct: true, gradientError: 1e-6, msPerStep: 11.75, chosen: true, why: 'the fastest' };
+
+describe('doctorPage', () => {
+  it('shows the chosen engine, the reasons of the others and the machine', () => {
+    const page = doctorPage({
+      report: { engines: [engine, { ...engine, id: 'wasm', available: false, msPerStep: null, chosen: false, why: 'a|b <c>' }], machine: { node: 'v20', cores: 2 } },
+      executable: '/usr/bin/node', log: '',
+    });
+    assert.match(page, /uses the engine \*\*graph\*\*/);
+    assert.match(page, /\| \*\*graph\*\* \(chosen\) \| yes \| yes \| 11\.8 \| the fastest \|/);
+    assert.match(page, /\| wasm \| no \| {2}\| {2}\| a\\\|b &lt;c> \|/);
+    assert.match(page, /\| machine cores \| 2 \|/);
+    assert.doesNotMatch(page, /## Log/);
+  });
+
+  it('says so when no engine works, and keeps a log from breaking out of its block', () => {
+    const page = doctorPage({ report: { engines: [{ ...engine, chosen: false }] }, executable: 'node', log: '```\n# x' });
+    assert.match(page, /No engine works/);
+    assert.equal(page.split('```').length, 3);
+  });
+});
