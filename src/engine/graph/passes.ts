@@ -2,6 +2,7 @@
  * Rewrites of the neutral list that change no number: what nobody reads is removed, arithmetic with 0 and 1 is left
  * out, and nodes are put in the order that frees memory early.
  */
+import { foldScales } from './fold-scales';
 import { fuseSums } from './fuse-sums';
 import { narrowRows } from './narrow-rows';
 import type { Node, Trace, Value } from './nodes';
@@ -18,6 +19,7 @@ export const passes: readonly Pass[] = [
   { name: 'drop-unused', run: dropUnused },
   { name: 'narrow-rows', run: trace => dropUnused(narrowRows(trace)) },
   { name: 'fuse-sums', run: fuseSums },
+  { name: 'fold-scales', run: foldScales },
   { name: 'free-early', run: freeEarly },
 ];
 

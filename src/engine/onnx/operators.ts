@@ -84,19 +84,21 @@ function sum(graph: GraphBuilder, [x]: string[], node: Node): string[] {
 
 function matMul(graph: GraphBuilder, [a, b]: string[], { inputs, outputs, attributes }: Node): string[] {
   const [transA, transB] = [attributes['transposeA'] ? 1 : 0, attributes['transposeB'] ? 1 : 0];
-  if (inputs.every(i => i.shape.length === 2)) return [graph.op('Gemm', [a!, b!], { transA, transB })];
+  const alpha = { float: (attributes['alpha'] as number | undefined) ?? 1 };
+  if (inputs.every(i => i.shape.length === 2)) return [graph.op('Gemm', [a!, b!], { transA, transB, alpha })];
   if (!transA && !transB) return [graph.op('MatMul', [a!, b!])];
   if (!sameShape(inputs[0]!.shape.slice(0, -2), outputs[0]!.shape.slice(0, -2))) throw new Error('a transposed product with a broadcast batch');
   return [graph.contrib('FusedMatMul', [a!, b!], { transA, transB })];
 }
 
 /** dy * (Phi(x) + x phi(x)), with t = x / sqrt 2: Phi = (1 + erf t) / 2, x phi(x) = t exp(-t^2) / sqrt pi. */
-function geluGradient(graph: GraphBuilder, [dy, x]: string[]): string[] {
+function geluGradient(graph: GraphBuilder, [dy, x]: string[], { attributes }: Node): string[] {
   const t = graph.op('Mul', [x!, graph.scalar(Math.SQRT1_2)]);
   const cdf = graph.op('Add', [graph.op('Erf', [t]), graph.scalar(1)]); // twice Phi
   const bell = graph.op('Exp', [graph.op('Sub', [graph.scalar(Math.log(2 / Math.sqrt(Math.PI))), graph.op('Mul', [t, t])])]);
   const derivative = graph.op('Add', [cdf, graph.op('Mul', [t, bell])]); // twice the derivative
-  return [graph.op('Mul', [graph.op('Mul', [dy!, graph.scalar(0.5)]), derivative])];
+  const half = attributes['halved'] ? dy! : graph.op('Mul', [dy!, graph.scalar(0.5)]);
+  return [graph.op('Mul', [half, derivative])];
 }
 
 interface HeadShape { groups: number; headWidth: number; queries: number; tokens: number; scale: number }
