@@ -45,7 +45,7 @@ describe('PEFT Lab in VS Code', () => {
     await browser?.close();
     await code?.stop();
     if (code) await endRuns(code.workspace);
-    code?.remove();
+    await code?.remove();
   });
 
   /** A step of one story, with a picture of the window when it fails; those after it would only fail too. */

@@ -81,8 +81,16 @@ export class VsCode {
     });
   }
 
-  remove(): void {
-    fs.rmSync(this.base, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  /** The editor's children may write for a moment after it has ended. */
+  async remove(): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return fs.rmSync(this.base, { recursive: true, force: true });
+      } catch (error) {
+        if (attempt === 20) throw error;
+        await new Promise(resolve => setTimeout(resolve, 300));
+      }
+    }
   }
 
   #arguments(): string[] {

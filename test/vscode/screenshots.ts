@@ -26,7 +26,7 @@ async function main(vsix: string, study: string, folder: string): Promise<void> 
   } finally {
     await browser.close();
     await code.stop();
-    code.remove();
+    await code.remove();
   }
 }
 
