@@ -28,7 +28,7 @@ export function doctorPage({ report, executable, log }: DoctorPage): string {
   const chosen = engines.find(engine => engine.chosen);
   return `# PEFT Lab Doctor
 
-${chosen ? `Training uses the engine **${chosen.id}** on this machine: ${escape(chosen.why)}.` : '**No engine works on this machine.** The reasons stand below.'}
+${chosen ? `Training uses the engine **${chosen.id}** on this machine (${escape(chosen.why)}).` : '**No engine works on this machine.** The reasons stand below.'}
 
 | engine | works | gradients right | ms a step | why |
 |---|---|---|---:|---|
@@ -40,8 +40,7 @@ An engine is right when each gradient differs from the reference by at most 1e-4
 
 | | |
 |---|---|
-| executable | ${escape(executable)} |
-${factRows(facts).join('\n')}
+${factRows({ executable, ...facts }).join('\n')}
 ${log.trim() ? `\n## Log\n\n\`\`\`\n${log.trim().replaceAll('```', "'''")}\n\`\`\`\n` : ''}`;
 }
 
@@ -50,13 +49,22 @@ function engineRow({ id, available, correct, msPerStep, chosen, why }: DoctorEng
   return `| ${name} | ${yes(available)} | ${available ? yes(correct) : ''} | ${msPerStep === null ? '' : msPerStep.toFixed(1)} | ${escape(why)} |`;
 }
 
-/** Facts may be nested: `versions: { node: ... }` makes a row `versions node`. */
-function factRows(facts: Record<string, unknown>, prefix = ''): string[] {
-  return Object.entries(facts).flatMap(([name, value]) => {
-    if (Array.isArray(value)) return value.length ? [`| ${prefix}${name} | ${escape(value.map(one => typeof one === 'object' ? JSON.stringify(one) : String(one)).join(', '))} |`] : [];
-    if (typeof value === 'object' && value !== null) return factRows(value as Record<string, unknown>, `${prefix}${name} `);
-    return [`| ${prefix}${name} | ${escape(String(value))} |`];
+/** A row a fact, each once; groups of facts (`machine: { node: ... }`) are laid flat. */
+function factRows(facts: Record<string, unknown>): string[] {
+  const flat = new Map(flatten(facts).map(([name, value]) => [words(name), value]));
+  return [...flat].map(([name, value]) => `| ${name} | ${escape(value)} |`);
+}
+
+function flatten(facts: Record<string, unknown>): [string, string][] {
+  return Object.entries(facts).flatMap(([name, value]): [string, string][] => {
+    if (typeof value !== 'object' || value === null) return [[name, String(value)]];
+    return Array.isArray(value) ? [[name, value.map(one => typeof one === 'object' ? JSON.stringify(one) : String(one)).join(', ')]] : flatten(value as Record<string, unknown>);
   });
+}
+
+/** `cacheFolder` to `cache folder`. */
+function words(name: string): string {
+  return name.replace(/([a-z])([A-Z])/g, (_, end: string, start: string) => `${end} ${start.toLowerCase()}`);
 }
 
 function yes(value: boolean): string {

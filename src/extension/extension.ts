@@ -49,7 +49,10 @@ export function activate(context: vscode.ExtensionContext): void {
   for (const [id, command] of Object.entries(commands)) {
     own.add(vscode.commands.registerCommand(id, (uri?: unknown) => command(uri).catch(onError)));
   }
-  monitors.findRunning().then(found => found.forEach(notify)).catch(onError);
+  monitors.findRunning().then(found => found.forEach(monitor => {
+    notify(monitor);
+    void monitor.refresh();
+  })).catch(onError);
 }
 
 /** What the reader looks at comes first, then what runs. */
