@@ -62,9 +62,9 @@ function flatten(facts: Record<string, unknown>): [string, string][] {
   });
 }
 
-/** `cacheFolder` to `cache folder`. */
+/** `cacheFolder` to `cache folder`, `memoryGiB` to `memory GiB`. */
 function words(name: string): string {
-  return name.replace(/([a-z])([A-Z])/g, (_, end: string, start: string) => `${end} ${start.toLowerCase()}`);
+  return name.replace(/GiB$/, ' GiB').replace(/([a-z])([A-Z])(?=[a-z]{2})/g, (_, end: string, start: string) => `${end} ${start.toLowerCase()}`);
 }
 
 function yes(value: boolean): string {

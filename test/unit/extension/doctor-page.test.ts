@@ -7,13 +7,14 @@ const engine = { id: 'graph', available: true, correct: true, gradientError: 1e-
 describe('doctorPage', () => {
   it('shows the chosen engine, the reasons of the others and the machine', () => {
     const page = doctorPage({
-      report: { engines: [engine, { ...engine, id: 'wasm', available: false, msPerStep: null, chosen: false, why: 'a|b <c>' }], machine: { cacheFolder: '/cache', executable: '/usr/bin/node', cores: 2 } },
+      report: { engines: [engine, { ...engine, id: 'wasm', available: false, msPerStep: null, chosen: false, why: 'a|b <c>' }], machine: { cacheFolder: '/cache', executable: '/usr/bin/node', cores: 2, memoryGiB: 8 } },
       executable: '/usr/bin/node', log: '',
     });
     assert.match(page, /uses the engine \*\*graph\*\*/);
     assert.match(page, /\| \*\*graph\*\* \(chosen\) \| yes \| yes \| 11\.8 \| the fastest \|/);
     assert.match(page, /\| wasm \| no \| {2}\| {2}\| a\\\|b &lt;c> \|/);
     assert.match(page, /\| cores \| 2 \|/);
+    assert.match(page, /\| memory GiB \| 8 \|/);
     assert.match(page, /\| cache folder \| \/cache \|/);
     assert.equal(page.split('/usr/bin/node').length, 2);
     assert.doesNotMatch(page, /## Log/);
