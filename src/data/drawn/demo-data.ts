@@ -5,7 +5,7 @@ import { type WriteTaskOptions, writeTask } from './write-task';
 
 /** The data sets of media/demo/demo.peft.json, which looks for them in data/<task> beside it. */
 const dataSets: readonly WriteTaskOptions[] = [
-  { task: 'orientation', counts: { train: 600, val: 200, test: 400 }, seed: 1 },
+  { task: 'orientation', counts: { train: 1000, val: 200, test: 400 }, seed: 1 },
 ];
 
 /** Draws what the demo study needs into folder/data; does nothing for what is there already. */

@@ -5,17 +5,17 @@ import { drawGround, drawObject, drawStrokes } from './scene';
 
 export const orientationClasses = ['east', 'south-east', 'south', 'south-west', 'west', 'north-west', 'north', 'north-east'];
 
-/** One arrow anywhere, within 15 degrees of the label's direction, among smaller objects and strokes. */
+/** One large arrow anywhere, within 12 degrees of the label's direction, among smaller objects and strokes. */
 export function drawOrientation(label: number, size: number, dice: Dice, key: StreamKey): Canvas {
   const { canvas, isDark } = drawGround(size, dice, key);
-  drawStrokes(canvas, dice.below(5), dice);
-  for (let others = dice.below(5); others > 0; others--) {
+  drawStrokes(canvas, dice.below(4), dice);
+  for (let others = dice.below(3); others > 0; others--) {
     const radius = dice.between(0.05, 0.09) * size;
     paint(canvas, drawObject(dice, isDark, { x: dice.between(0, size), y: dice.between(0, size), radius }));
   }
-  const radius = dice.between(0.15, 0.26) * size;
-  const place = () => dice.between(radius, size - radius);
-  const angle = (label + dice.between(-1 / 3, 1 / 3)) * Math.PI / 4;
+  const radius = dice.between(0.26, 0.42) * size;
+  const place = () => dice.between(0.8 * radius, size - 0.8 * radius);
+  const angle = (label + dice.between(-1 / 4, 1 / 4)) * Math.PI / 4;
   paint(canvas, drawObject(dice, isDark, { shape: 'arrow', x: place(), y: place(), radius, angle }));
   return canvas;
 }
