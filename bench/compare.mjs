@@ -24,8 +24,8 @@ const { values } = parseArgs({
 if (!values.ours) await bundleStep();
 const common_ = ['--arch', values.arch, '--method', values.method, '--batch', values.batch, '--threads', values.threads];
 const ours = side('ours', process.execPath, [values.ours ?? path.join(root, 'dist/bench/step.cjs'), ...common_]);
+await ours.turn(2); // alone: it looks whether the machine is idle
 const torch = values.theirs ? side('theirs', process.execPath, [values.theirs, ...common_]) : side('PyTorch', values.python ?? python(), [path.join(bench, 'torch_step.py'), ...common_]);
-await ours.turn(2);
 await torch.turn(2);
 for (let i = 0; i < Number(values.rounds); i++) {
   await ours.turn(Number(values['steps-per-round']), { keep: true });
