@@ -17,8 +17,8 @@ export interface ProgressWatch {
   say(text: string): void;
   /** A text in the bar's place, for what has no bar yet; '' takes it away. Nothing where there is no terminal. */
   show(text: string): void;
-  /** Begins to look at the store. */
-  start(): void;
+  /** Begins to look at the store: what finished before is not news, what ends from now on is. */
+  start(): Promise<void>;
   /** Shows what came since it last looked. */
   look(): Promise<void>;
   /** Shows what came last, and takes the bar away. */
@@ -39,7 +39,10 @@ export function watchProgress(options: ProgressOptions): ProgressWatch {
   const look = async () => { await reading; await read(); };
   return {
     say: bar.say, show: bar.show, look,
-    start() { timer = setInterval(() => void read(), stream.isTTY ? 500 : 1000); },
+    async start() {
+      await read();
+      timer = setInterval(() => void read(), stream.isTTY ? 500 : 1000);
+    },
     async stop() {
       clearInterval(timer);
       if (timer) await look();

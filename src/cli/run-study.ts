@@ -94,7 +94,7 @@ async function runOpenTrials({ prepared, store, jobs, stop, progress }: RunOpenO
   const open = trials.filter(trial => !store.isFinished(trial.id));
   [...facts.backbone.warnings, ...warnings].forEach(warning => progress.say(`Warning: ${warning}`));
   progress.say(open.length < trials.length ? `${trials.length - open.length} of ${trials.length} trials are finished already; ${open.length} to do.` : `${trials.length} ${trials.length === 1 ? 'trial' : 'trials'}.`);
-  if (open.length) progress.start();
+  if (open.length) await progress.start();
   return runTrials({
     trials: open, jobs, cancel: stop.cancel, kill: stop.kill,
     launcher: localLauncher({ worker: workerScript(), threads: Math.max(1, Math.floor(os.availableParallelism() / jobs)) }),

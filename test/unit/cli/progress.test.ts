@@ -37,7 +37,7 @@ describe('progress', () => {
     const { store, attempt } = prepare(t);
     const written: string[] = [];
     const progress = watchProgress({ store, jobs: 1, stream: { write: text => written.push(text) } });
-    progress.start();
+    await progress.start();
     attempt.event(step(1));
     attempt.event(step(5));
     attempt.event(epoch);
@@ -48,11 +48,22 @@ describe('progress', () => {
     assert.deepEqual(written, ['lora: epoch 1, loss 0.250, test 50.0 %, 80 images/s, 15 s left\n', 'lora: warning: careful\n']);
   });
 
+  it('says the epochs of a trial that ended before the next look', async t => {
+    const { store, attempt } = prepare(t);
+    attempt.exit({ finished: 1, outcome: 'cancelled' });
+    const written: string[] = [];
+    const progress = watchProgress({ store, jobs: 1, stream: { write: text => written.push(text) } });
+    await progress.start();
+    attempt.event(epoch);
+    await progress.stop();
+    assert.deepEqual(written.map(line => line.slice(0, 13)), ['lora: epoch 1']);
+  });
+
   it('rewrites one line on a terminal and leaves it clean', async t => {
     const { store, attempt } = prepare(t);
     let screen = '';
     const progress = watchProgress({ store, jobs: 1, stream: { isTTY: true, columns: 60, write: text => { screen += text; } } });
-    progress.start();
+    await progress.start();
     attempt.event(step(1));
     await progress.look();
     progress.say('news');
