@@ -215,10 +215,9 @@ function zeroKeeping(kernel: string, pads: readonly (Padded | undefined)[]): boo
   }
 }
 
-function sumOfPadded({ kernel, inputs, outputs, attributes }: Node, { inner, rows }: Padded, rewriter: Rewriter): Value[] {
+function sumOfPadded({ kernel, outputs, attributes }: Node, { inner, rows }: Padded, rewriter: Rewriter): Value[] {
   const axes = attributes['axes'] as number[];
   if (axes.includes(0)) return make(kernel, [inner], [outputs[0]!.shape], attributes, rewriter);
-  void inputs;
   return padLike(outputs, make(kernel, [inner], [withRows(outputs[0]!.shape, rows.count)], attributes, rewriter), rows, rewriter);
 }
 
