@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { engineChoices, engineIds } from '../common/engines';
 import { oneOf } from './arguments';
 import type { Command } from './command';
 import { loadStudy } from './load-study';
@@ -10,7 +11,7 @@ export const demo: Command = {
   details: 'Puts study, images and results into DIR, a few minutes of work on two cores. Called again, it goes on, or shows the results.',
   flags: {
     out: { value: 'DIR', help: 'folder for everything; peft-lab-demo when absent' },
-    engine: { value: 'E', help: 'auto (when absent), graph, wasm or cpu' },
+    engine: { value: 'E', help: `auto (when absent), ${engineIds.join(', ')}` },
   },
   positionals: [],
   async run({ flags, output }) {
@@ -20,7 +21,7 @@ export const demo: Command = {
     fs.mkdirSync(path.join(folder, 'data'), { recursive: true });
     await writeDemoData(folder);
     const loaded = await loadStudy(await writeStudy(folder));
-    if (flags['engine']) loaded.study.engine = oneOf('engine', flags['engine'], ['auto', 'graph', 'wasm', 'cpu']);
+    if (flags['engine']) loaded.study.engine = oneOf('engine', flags['engine'], engineChoices);
     const { runStudy } = await import('./run-study');
     return runStudy({ loaded, output, jobs: 1 });
   },

@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { engineChoices, engineIds, type EngineChoice } from '../common/engines';
 import { UserError } from '../common/errors';
 import { cacheFolder } from '../common/paths';
 import { channelNormalization } from '../common/normalization';
@@ -25,7 +26,7 @@ export const predict: Command = {
     data: { value: 'DIR', help: 'folder with images' },
     split: { value: 'S', help: 'list or folder in it' },
     normalize: { value: 'N', help: 'other than what the adapter was trained with: none, imagenet, clip or 0.5' },
-    engine: { value: 'E', help: 'auto (when absent), graph, wasm or cpu' },
+    engine: { value: 'E', help: `auto (when absent), ${engineIds.join(', ')}` },
     out: { value: 'FILE', help: 'where to write: .safetensors or .csv' },
   },
   positionals: [],
@@ -33,7 +34,7 @@ export const predict: Command = {
     const request = {
       backbone: required(flags, 'backbone', usage), adapter: required(flags, 'adapter', usage), data: path.resolve(required(flags, 'data', usage)),
       split: flags['split'], out: path.resolve(required(flags, 'out', usage)),
-      engine: oneOf('engine', flags['engine'] ?? 'auto', ['auto', 'graph', 'wasm', 'cpu']),
+      engine: oneOf('engine', flags['engine'] ?? 'auto', engineChoices),
       normalization: flags['normalize'] ? channelNormalization(oneOf('normalize', flags['normalize'], normalizations)) : null,
     };
     if (!/\.(safetensors|csv)$/i.test(request.out)) throw new UserError({ what: 'the name must end in .safetensors or .csv', where: `--out ${request.out}` });
@@ -51,7 +52,7 @@ interface PredictOptions {
   adapter: string;
   data: string;
   split: string | undefined;
-  engine: 'auto' | 'graph' | 'wasm' | 'cpu';
+  engine: EngineChoice;
   /** Null: as the adapter was trained. */
   normalization: ChannelNormalization | null;
   say(text: string): void;

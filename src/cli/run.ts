@@ -1,3 +1,4 @@
+import { engineChoices } from '../common/engines';
 import { oneOf, wholeNumber } from './arguments';
 import type { Command } from './command';
 import { loadStudy } from './load-study';
@@ -7,7 +8,7 @@ export const run: Command = {
   summary: 'Run a study, or go on with it',
   details: 'Finished trials are kept, failed ones are tried again. Ctrl-C checkpoints and exits with 130; the same command goes on from there.',
   flags: {
-    engine: { value: 'E', help: 'auto, graph, wasm or cpu, instead of what the study says' },
+    engine: { value: 'E', help: `${engineChoices.join(', ')}, instead of what the study says` },
     launcher: { value: 'L', help: 'where trials run; local for now' },
     jobs: { value: 'N', help: 'trials at a time; 1 when absent' },
   },
@@ -15,7 +16,7 @@ export const run: Command = {
   async run({ positionals, flags, output }) {
     const loaded = await loadStudy(positionals[0]!);
     const { runStudy } = await import('./run-study');
-    if (flags['engine']) loaded.study.engine = oneOf('engine', flags['engine'], ['auto', 'graph', 'wasm', 'cpu']);
+    if (flags['engine']) loaded.study.engine = oneOf('engine', flags['engine'], engineChoices);
     if (flags['launcher']) loaded.study.launcher = oneOf('launcher', flags['launcher'], ['local']);
     return runStudy({ loaded, output, jobs: flags['jobs'] ? wholeNumber('jobs', flags['jobs']) : 1 });
   },

@@ -5,6 +5,7 @@
  * so that this folder depends on nothing.
  */
 import { z } from 'zod';
+import { engineChoices, precisions } from './engines';
 
 /** What the schema needs to know of a method: its id and the schema of its options. */
 export interface MethodOptionSchema {
@@ -98,6 +99,8 @@ export const recipeSchema = z.strictObject({
   warmupLearningRate: z.number().min(0).default(1e-6),
   minimumLearningRate: z.number().min(0).default(1e-5),
   dropPath: searchable(z.number().min(0).lt(1)).default(0.1).describe('Rate at the last block; grows linearly from 0 at the first.'),
+  precision: z.enum(precisions).default('f32')
+    .describe('How matrix products are computed: f32, or tf32, bf16 or f16 where the engine can; parameters stay f32, and f16 scales the loss.'),
   dropout: z.boolean().default(true).describe('false switches off the dropout that methods bring with them.'),
   labelSmoothing: z.number().min(0).lt(1).default(0),
   classWeights: z.enum(['none', 'balanced']).default('none').describe('balanced weighs each class by 1 / its frequency.'),
@@ -142,7 +145,7 @@ export function studySchema(methods: readonly MethodOptionSchema[]) {
     }).prefault({}),
     recipe: recipeSchema.prefault({}),
     evaluation: evaluationSchema.prefault({}),
-    engine: z.enum(['auto', 'graph', 'wasm', 'cpu']).default('auto'),
+    engine: z.enum(engineChoices).default('auto'),
     launcher: z.enum(['local']).default('local'),
     output: z.string().optional().describe('The store; <study>.peft beside the study file when absent.'),
   });

@@ -3,16 +3,17 @@ import type { Trial } from './trial';
 
 /**
  * The hash that names a trial: over everything that decides its numbers (backbone, contents of the data, method,
- * recipe, what is evaluated), and nothing that does not (names, paths, engine, machine).
+ * recipe, what is evaluated), and nothing that does not (names, paths, engine, machine). Settings that came later are left
+ * out where they have the value that trials before them were computed with.
  */
 export function trialId(trial: Omit<Trial, 'id'>): string {
   const { backbone, data, method, recipe, recipeVersion, evaluation, initFingerprint } = trial;
-  const { init: _path, ...numbers } = recipe;
+  const { init: _path, precision, ...numbers } = recipe;
   return shortHash({
     backbone: { fingerprint: backbone.fingerprint, architecture: backbone.architecture },
     data: { fingerprint: data.fingerprint, classes: data.classes, onBadImage: data.onBadImage },
     method: { id: method.id, version: method.version, options: method.options },
-    recipe: numbers, recipeVersion, init: initFingerprint,
+    recipe: { ...numbers, ...precision !== 'f32' && { precision } }, recipeVersion, init: initFingerprint,
     evaluation: { ...evaluation, extra: evaluation.extra.map(({ name, split }) => ({ name, split })) },
   });
 }

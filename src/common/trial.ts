@@ -1,4 +1,5 @@
 /** A trial, its events and its result, as the files of the store hold them. Plain data, read by every side. */
+import type { EngineChoice } from './engines';
 import type { Evaluation, Recipe } from './study';
 
 /** The backbone's shape; see vit/architecture.ts for how it is found. */
@@ -74,7 +75,7 @@ export interface Trial {
   /** What the search chose, by dotted key: { 'options.rank': 8, 'recipe.learningRate': 0.001 }. */
   assignment: Record<string, number | string | boolean>;
   /** Engine asked for; not part of the id. */
-  engine: 'auto' | 'graph' | 'wasm' | 'cpu';
+  engine: EngineChoice;
   parameters: ParameterCount;
   /** Hash of the adapter that `recipe.init` names; stands in the id for its path. */
   initFingerprint?: string;

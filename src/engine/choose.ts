@@ -10,8 +10,9 @@ import os from 'node:os';
 import path from 'node:path';
 import { UserError } from '../common/errors';
 import { cacheFolder } from '../common/paths';
+import { engineEnvironment } from '../common/runtimes';
 import { engines } from './engines';
-import type { Engine, EngineId } from './program';
+import type { Engine, EngineId, Precision } from './program';
 
 /** What a probe process says. */
 export type ProbeOutcome = { gradientError: number; msPerStep: number } | { error: string };
@@ -58,14 +59,17 @@ export async function probeEngines({ threads, fresh = false }: ProbeOptions): Pr
 export interface ChooseOptions {
   asked: EngineId | 'auto';
   threads: number;
+  /** With `auto`, only engines that can compute in it are considered. */
+  precision?: Precision | undefined;
 }
 
 /** The engine to train on. Throws a UserError when the one asked for does not work here, or none does. */
-export async function chooseEngine({ asked, threads }: ChooseOptions): Promise<{ engine: Engine; report: EngineReport[] }> {
+export async function chooseEngine({ asked, threads, precision = 'f32' }: ChooseOptions): Promise<{ engine: Engine; report: EngineReport[] }> {
   if (asked !== 'auto') return { engine: engines[asked], report: [] };
-  const report = await probeEngines({ threads });
+  const measured = await probeEngines({ threads });
+  const report = precision === 'f32' ? measured : markFastest(measured.map(r => withPrecision(r, precision)));
   const chosen = report.find(r => r.chosen);
-  if (!chosen) throw new UserError({ what: 'no engine works on this machine', remedy: `Run \`peft-lab doctor\`. ${report.map(r => `${r.id}: ${r.why}`).join('; ')}` });
+  if (!chosen) throw new UserError({ what: `no engine works on this machine${precision === 'f32' ? '' : ` in ${precision}`}`, remedy: `Run \`peft-lab doctor\`. ${report.map(r => `${r.id}: ${r.why}`).join('; ')}` });
   return { engine: engines[chosen.id], report };
 }
 
@@ -88,6 +92,12 @@ function judge(id: EngineId, outcome: ProbeOutcome): EngineReport {
   return { id, available: true, correct, gradientError, msPerStep, chosen: false, why };
 }
 
+/** An engine that cannot compute in the precision asked for is none that works. */
+function withPrecision(report: EngineReport, precision: Precision): EngineReport {
+  const able = engines[report.id].precisions.includes(precision);
+  return able ? { ...report, chosen: false } : { ...report, correct: false, chosen: false, why: `it cannot compute in ${precision}` };
+}
+
 function markFastest(reports: EngineReport[]): EngineReport[] {
   const usable = reports.filter(r => r.correct);
   const fastest = usable.reduce<EngineReport | null>((best, r) => (best && best.msPerStep! <= r.msPerStep! ? best : r), null);
@@ -97,7 +107,7 @@ function markFastest(reports: EngineReport[]): EngineReport[] {
 /** Runs the probe process; it always ends, by itself or at the time limit. */
 function probe(id: EngineId, threads: number): Promise<ProbeOutcome> {
   return new Promise(resolve => {
-    const child = spawn(process.execPath, [probeScript(), id, String(threads)], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [probeScript(), id, String(threads)], { stdio: ['ignore', 'pipe', 'pipe'], env: engineEnvironment() });
     let [output, complaints] = ['', ''];
     const timer = setTimeout(() => child.kill('SIGKILL'), timeLimit);
     child.stdout.on('data', chunk => (output += chunk));

@@ -1,10 +1,25 @@
+import { UserError } from '../common/errors';
 import { openEager } from './eager';
 import { openGraph } from './graph';
 import type { Engine, EngineId } from './program';
 
-/** Every engine there is, fastest first as a rule; which one trains is found by measurement (choose.ts). */
+/** Every engine there is; which one trains is found by measurement (choose.ts). */
 export const engines: Record<EngineId, Engine> = {
-  graph: { id: 'graph', deterministic: true, open: openGraph },
-  wasm: { id: 'wasm', deterministic: true, open: options => openEager('wasm', options) },
-  cpu: { id: 'cpu', deterministic: true, open: options => openEager('cpu', options) },
+  graph: engine({ id: 'graph', deterministic: true, precisions: ['f32'], open: openGraph }),
+  wasm: engine({ id: 'wasm', deterministic: true, precisions: ['f32'], open: options => openEager('wasm', options) }),
+  cpu: engine({ id: 'cpu', deterministic: true, precisions: ['f32'], open: options => openEager('cpu', options) }),
 };
+
+/** The engine itself, which refuses a precision that it does not have. */
+function engine(own: Engine): Engine {
+  const open: Engine['open'] = async options => {
+    const { precision = 'f32' } = options;
+    if (own.precisions.includes(precision)) return own.open(options);
+    const others = Object.values(engines).filter(({ precisions }) => precisions.includes(precision)).map(({ id }) => `"${id}"`);
+    throw new UserError({
+      what: `it cannot compute in ${precision}, only in ${own.precisions.join(', ')}`, where: `engine ${own.id}`,
+      remedy: `Set recipe.precision to "${own.precisions[0]}"${others.length ? `, or use the engine ${others.join(' or ')}` : ''}.`,
+    });
+  };
+  return { ...own, open };
+}

@@ -3,6 +3,9 @@
  * programs into executables and keeps their state where it computes.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
+import type { EngineId, Precision } from '../common/engines';
+
+export type { EngineId, Precision };
 
 export type DType = 'float32' | 'bool';
 
@@ -38,6 +41,8 @@ export interface SessionOptions {
   /** What never changes. All float32. The engine may hold on to the arrays: do not write to them. */
   constants: HostTensors;
   threads: number;
+  /** How products are computed; f32 when absent. UserError where the engine cannot. */
+  precision?: Precision | undefined;
 }
 
 export interface Session {
@@ -54,8 +59,8 @@ export interface Engine {
   id: EngineId;
   /** Whether two runs with one seed and as many threads give the same bits. */
   deterministic: boolean;
+  /** What SessionOptions.precision may be. */
+  precisions: readonly Precision[];
   /** Throws a UserError that says what is missing on this machine. */
   open(options: SessionOptions): Promise<Session>;
 }
-
-export type EngineId = 'graph' | 'wasm' | 'cpu';

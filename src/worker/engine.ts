@@ -17,7 +17,7 @@ export async function chooseTrialEngine({ trial, latestCheckpoint }: Pick<OpenTr
   const before = await readCheckpointHeader(latestCheckpoint);
   const threads = before?.engine.threads ?? defaultThreads();
   const asked = trial.engine === 'auto' && before ? before.engine.id : trial.engine;
-  const { engine } = await chooseEngine({ asked, threads });
+  const { engine } = await chooseEngine({ asked, threads, precision: trial.recipe.precision });
   const differs = before !== null && before.engine.id !== engine.id;
   return {
     engine, threads, resumedFromStep: before?.progress.step ?? 0,

@@ -39,7 +39,7 @@ export async function trainAndRecord(work: TrialWork): Promise<void> {
     warnAboutRecipe(trial, data, warnings.add);
     const session = await engine.open({
       programs: { train: trainingProgram(model), evaluate: evaluationProgram(model) },
-      state, constants: frozenTensors(model, backbone.tensors), threads,
+      state, constants: frozenTensors(model, backbone.tensors), threads, precision: trial.recipe.precision,
     });
     try {
       const trained = await train({

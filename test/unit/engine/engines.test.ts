@@ -85,6 +85,11 @@ describe('sessions', () => {
   }
 });
 
+it('an engine refuses a precision that it does not have, and says who has it', async () => {
+  const open = engines.cpu.open({ programs: { ball }, state: {}, constants: {}, threads: 1, precision: 'tf32' });
+  await assert.rejects(open, { name: 'UserError', message: /engine cpu: it cannot compute in tf32, only in f32\n {2}Set recipe.precision to "f32"/ });
+});
+
 it('the graph engine fails closed, naming the kernel it lacks', async () => {
   const program: Program = { feeds: [], run: ({ x }) => ({ fetches: { y: tf.cumsum(x!) }, state: {} }) };
   const session = await engines.graph.open({ programs: { program }, state: { x: vector(1, 2, 3) }, constants: {}, threads: 1 });

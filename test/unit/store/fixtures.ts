@@ -33,7 +33,7 @@ export function fakeTrial(overrides: Partial<Trial> = {}): Trial {
       epochs: 2, batchSize: 4, optimizer: 'adamw', learningRate: 1e-3, weightDecay: 0, schedule: 'cosine', warmupEpochs: 0,
       warmupLearningRate: 0, minimumLearningRate: 0, dropPath: 0, dropout: true, labelSmoothing: 0, classWeights: 'none',
       augmentation: [], resize: 'stretch', shuffle: true, dropLast: false, trainOn: 'train',
-      selection: { metric: 'top1', epoch: 'last' }, seed: 1, normalization: { mean: [0, 0, 0], std: [1, 1, 1] },
+      selection: { metric: 'top1', epoch: 'last' }, seed: 1, precision: 'f32', normalization: { mean: [0, 0, 0], std: [1, 1, 1] },
     },
     recipeVersion: 1,
     evaluation: { everyEpochs: 1, splits: ['validation', 'test'], extra: [] },
