@@ -15,3 +15,12 @@ export interface CacheFolderOptions {
   environment?: Record<string, string | undefined>;
   home?: string;
 }
+
+/** Where what was installed lies, as long as it is not removed: PEFT_LAB_DATA, else the system's folder for data of programs. */
+export function dataFolder({ platform = process.platform, environment = process.env, home = os.homedir() }: CacheFolderOptions = {}): string {
+  const { PEFT_LAB_DATA, XDG_DATA_HOME, LOCALAPPDATA } = environment;
+  if (PEFT_LAB_DATA) return path.resolve(PEFT_LAB_DATA);
+  if (platform === 'win32') return path.join(LOCALAPPDATA ?? path.join(home, 'AppData', 'Local'), 'peft-lab', 'Data');
+  if (platform === 'darwin') return path.join(home, 'Library', 'Application Support', 'peft-lab');
+  return path.join(XDG_DATA_HOME && path.isAbsolute(XDG_DATA_HOME) ? XDG_DATA_HOME : path.join(home, '.local', 'share'), 'peft-lab');
+}

@@ -3,6 +3,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { engineEnvironment } from '../common/runtimes';
 import type { Attempt } from '../common/trial';
 import { readJson, writeJson } from '../store/files';
 import { processIsAlive } from '../store/lock';
@@ -46,7 +47,7 @@ function spawnWorker(trialFolder: string, { worker, executable, threads, stuckTi
   const log = fs.openSync(files.log, 'a');
   const child = spawn(executable, [worker, trialFolder], {
     stdio: ['ignore', log, log], windowsHide: true,
-    env: { ...process.env, ...threads !== undefined && { PEFT_LAB_THREADS: String(threads) } },
+    env: { ...engineEnvironment(), ...threads !== undefined && { PEFT_LAB_THREADS: String(threads) } },
     detached: process.platform !== 'win32', // a group of its own: Ctrl-C reaches it through cancel() alone
   });
   fs.closeSync(log);
