@@ -1,7 +1,7 @@
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist/', '.bench/', 'bench/.venv/', 'peft-lab-demo/', 'node_modules/', '.cache/', '.vscode-host/', '.demo/', 'src/engine/onnx/generated/', '**/*.mjs'] },
+  { ignores: ['dist/', '.bench/', 'bench/.venv/', 'peft-lab-demo/', 'node_modules/', '.cache/', '.vscode-host/', '.demo/', 'src/engine/*/generated/', '**/*.mjs'] },
   ...tseslint.configs.recommended,
   ...tseslint.configs.stylistic,
   {

@@ -1,5 +1,5 @@
 // `npm run generate`: writes what is derived from the sources and kept in git (media/study.schema.json,
-// media/methods.json and the types of ONNX). test/unit/common/generated.test.ts fails when they are stale.
+// media/methods.json and the types of ONNX and SavedModel). test/unit/common/generated.test.ts fails when they are stale.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { common, natives, root } from '../esbuild.mjs';
-import { onnxTypes } from './generate-onnx-types.mjs';
+import { protobufTypes } from './generate-protobuf-types.mjs';
 
 /** The files' contents by their path in the repository. */
 export async function generate() {
@@ -19,8 +19,7 @@ export async function generate() {
       mainFields: ['module', 'main'],
       stdin: { contents: 'export * from "./tools/generated-files"', resolveDir: root, loader: 'ts' },
     });
-    const onnx = onnxTypes();
-    return { ...createRequire(import.meta.url)(outfile).generatedFiles(), [onnx.file]: onnx.text };
+    return { ...createRequire(import.meta.url)(outfile).generatedFiles(), ...protobufTypes() };
   } finally {
     fs.rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   }

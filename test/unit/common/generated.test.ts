@@ -14,9 +14,10 @@ describe('generated files', () => {
     });
   }
 
-  it('the types of ONNX are what onnx.proto says (else: npm run generate)', () => {
-    const text = execFileSync(process.execPath, ['tools/generate-onnx-types.mjs'], { encoding: 'utf8' });
-    assert.equal(fs.readFileSync('src/engine/onnx/generated/onnx_pb.ts', 'utf8').replaceAll('\r\n', '\n'), text);
+  it('the types of ONNX and SavedModel are what their .proto files say (else: npm run generate)', () => {
+    const texts = JSON.parse(execFileSync(process.execPath, ['tools/generate-protobuf-types.mjs'], { encoding: 'utf8' })) as Record<string, string>;
+    assert.equal(Object.keys(texts).length, 2);
+    for (const [file, text] of Object.entries(texts)) assert.equal(fs.readFileSync(file, 'utf8').replaceAll('\r\n', '\n'), text, file);
   });
 
   it('the catalogue accepts and refuses what the methods themselves do', () => {
