@@ -12,8 +12,9 @@ import { replaceFile } from '../common/replace-file';
 import type { Architecture, ChannelNormalization } from '../common/trial';
 import type { HostTensors } from '../engine/program';
 import { openSafetensors, writeSafetensors } from '../interop/safetensors';
+import { type ParityCertificate, certificateSchema } from './certificate';
 import { findMethod, parseMethodOptions } from './registry';
-import { trainableTensors } from './trainable';
+import { adapterTensors } from './trainable';
 
 export interface AdapterManifest {
   method: { id: string; version: number; options: Record<string, unknown> };
@@ -23,6 +24,8 @@ export interface AdapterManifest {
   /** How images must be prepared for it. */
   normalization: ChannelNormalization;
   resize: 'stretch' | 'crop';
+  /** How well it survives saving, merging and unmerging; null where nobody measured it, as when no backbone was at hand. */
+  certificate: ParityCertificate | null;
   /** Of PEFT Lab, when it was written. */
   libraryVersion: string;
 }
@@ -35,7 +38,7 @@ export interface Adapter {
 
 export interface AdapterToSave {
   folder: string;
-  manifest: Omit<AdapterManifest, 'libraryVersion'>;
+  manifest: Omit<AdapterManifest, 'libraryVersion' | 'certificate'> & Partial<Pick<AdapterManifest, 'certificate'>>;
   tensors: HostTensors;
 }
 
@@ -46,7 +49,7 @@ export async function saveAdapter({ folder, manifest, tensors }: AdapterToSave):
   await fs.mkdir(folder, { recursive: true });
   const file = path.join(folder, tensorFile);
   await writeSafetensors(file, Object.fromEntries(Object.entries(tensors).map(([name, { shape, data }]) => [name, { shape, data }])), { format: 'pt' });
-  const content = { format: 'peft-lab-adapter', formatVersion: 1, libraryVersion, ...manifest, sha256: await checksum(file) };
+  const content = { format: 'peft-lab-adapter', formatVersion: 1, libraryVersion, certificate: null, ...manifest, sha256: await checksum(file) };
   const temporary = path.join(folder, `${manifestFile}.${randomUUID().slice(0, 8)}.tmp`);
   await fs.writeFile(temporary, `${JSON.stringify(content, null, 2)}\n`);
   await replaceFile(temporary, path.join(folder, manifestFile));
@@ -97,6 +100,7 @@ const manifestSchema = z.object({
   classes: z.array(z.string()).min(1),
   normalization: z.object({ mean: triple, std: triple }),
   resize: z.enum(['stretch', 'crop']),
+  certificate: certificateSchema.nullable().default(null),
   sha256: z.string(),
 });
 
@@ -141,7 +145,7 @@ function checkTensors({ folder, manifest, tensors }: Adapter): void {
   if (version !== method.version) {
     throw new UserError({ what: `it holds version ${version} of ${id}, and this is version ${method.version}`, where, remedy: 'Train the adapter again with this version.' });
   }
-  const expected = trainableTensors({ architecture, method, options: parseMethodOptions(id, options), classes: classes.length });
+  const expected = adapterTensors({ architecture, method, options: parseMethodOptions(id, options), classes: classes.length });
   for (const { name, shape } of expected) {
     const found = tensors[name]?.shape.join(' x ') ?? 'missing';
     if (found !== shape.join(' x ')) {

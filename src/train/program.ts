@@ -33,6 +33,14 @@ export function evaluationProgram(model: Omit<ModelSpec, 'dropPath' | 'dropout'>
   };
 }
 
+/** The backbone with its head alone, as after folding. Feed `patches`; fetch `logits` [batch, classes]. */
+export function backboneProgram(model: { architecture: Architecture; batch: number }): Program {
+  return {
+    feeds: [patchesFeed(model)],
+    run: tensors => ({ fetches: { logits: forward({ ...model, patches: tensors['patches']!, weights: name => tensors[name]! }).logits }, state: {} }),
+  };
+}
+
 /** Fetches `loss` and `gradient/<name>` of every trained tensor, without dropout and drop path; changes nothing. */
 export function gradientProgram(model: Model): Program {
   return {

@@ -4,8 +4,10 @@ import { UserError } from '../common/errors';
 import type { Metrics, Trial, TrialEvent, TrialResult } from '../common/trial';
 import type { HostTensors, Session } from '../engine/program';
 import { checkBackbone, loadAdapter, saveAdapter } from '../peft/adapter';
+import type { ParityCertificate } from '../peft/certificate';
 import { findMethod } from '../peft/registry';
 import type { OpenTrial } from '../store/trial-store';
+import { certify } from '../train/certify';
 import { evaluate, type Evaluated } from '../train/evaluate';
 import { adapterOf, imagesPerSecond, selectionSplit, train, type Trained } from '../train/loop';
 import { frozenTensors, initialState, prepareModel, type Model } from '../train/model';
@@ -47,7 +49,7 @@ export async function trainAndRecord(work: TrialWork): Promise<void> {
         stopRequested: stop.requested, onEvent,
       });
       if (!trained.finished) throw new Stopped('a stop was requested');
-      await recordResult(work, { model, session, data, trained, warnings: warnings.all });
+      await recordResult(work, { model, backbone, session, data, trained, warnings });
     } finally {
       await session.dispose();
     }
@@ -78,7 +80,7 @@ async function startingState({ trial, model, backbone, warn }: StartOptions): Pr
   if (trial.recipe.init === undefined) return state;
   const adapter = await loadAdapter(trial.recipe.init);
   checkBackbone(adapter, backbone);
-  const wrong = model.trainables.find(({ name, shape, source }) => source !== 'head' && adapter.tensors[name]?.shape.join() !== shape.join());
+  const wrong = model.tensors.find(({ name, shape, source }) => source !== 'head' && adapter.tensors[name]?.shape.join() !== shape.join());
   if (adapter.manifest.method.id !== trial.method.id || wrong) {
     throw new UserError({
       what: `it holds ${adapter.manifest.method.id} ${JSON.stringify(adapter.manifest.method.options)}; the trial trains ${trial.method.id} ${JSON.stringify(trial.method.options)}`,
@@ -87,16 +89,17 @@ async function startingState({ trial, model, backbone, warn }: StartOptions): Pr
   }
   const keepsHead = adapter.manifest.classes.length === trial.data.classes.length;
   if (!keepsHead) warn(`the adapter to start from knows ${adapter.manifest.classes.length} classes and this data set has ${trial.data.classes.length}: the head starts anew`);
-  const taken = model.trainables.filter(({ source }) => source !== 'head' || keepsHead);
+  const taken = model.tensors.filter(({ source }) => source !== 'head' || keepsHead);
   return { ...state, ...Object.fromEntries(taken.map(({ name }) => [name, adapter.tensors[name]!])) };
 }
 
 interface Finished {
   model: Model;
+  backbone: Backbone;
   session: Session;
   data: TrialData;
   trained: Trained;
-  warnings: readonly string[];
+  warnings: Warnings;
 }
 
 /** The kept epoch's adapter with its predictions; then the result, which marks the trial as finished. */
@@ -110,7 +113,8 @@ async function recordResult(work: TrialWork, finished: Finished): Promise<void> 
   for (const [split, { batches, evaluated }] of Object.entries(evaluations)) {
     await opened.writePredictions(split, { logits: evaluated.logits, samples: batches.usable });
   }
-  await saveTrialAdapter(opened, tensors);
+  await saveTrialAdapter(opened, tensors, null);
+  await saveTrialAdapter(opened, tensors, await certifyOrWarn(work, finished, tensors));
   const extra = Object.fromEntries(Object.keys(data.extra).map((name): [string, Metrics] => [name, evaluations[`extra/${name}`]!.evaluated.metrics]));
   opened.writeResult(resultOf(work, finished, { last, best, keptEpoch, extra }));
   fs.rmSync(opened.latestCheckpoint, { force: true });
@@ -135,12 +139,29 @@ async function evaluateKept({ stop, onEvent }: TrialWork, { model, session, data
   return { tensors, evaluations };
 }
 
-function saveTrialAdapter({ trial, adapterFolder }: OpenTrial, tensors: HostTensors): Promise<void> {
+function saveTrialAdapter({ trial, adapterFolder }: OpenTrial, tensors: HostTensors, certificate: ParityCertificate | null): Promise<void> {
   const { method: { id, version, options }, backbone: { name, fingerprint, architecture }, recipe: { normalization, resize }, data: { classes } } = trial;
   return saveAdapter({
     folder: adapterFolder, tensors,
-    manifest: { method: { id, version, options }, backbone: { name, fingerprint, architecture }, classes, normalization, resize },
+    manifest: { method: { id, version, options }, backbone: { name, fingerprint, architecture }, classes, normalization, resize, certificate },
   });
+}
+
+/** Images that the parity certificate is measured on. */
+const certifiedImages = 8;
+
+/** Null, with a warning, where it cannot be measured: a finished training is not lost for it. */
+async function certifyOrWarn({ opened, engine }: TrialWork, { model, backbone, data, warnings }: Finished, trained: HostTensors): Promise<ParityCertificate | null> {
+  const batches = data.evaluated.test ?? data.evaluated.validation ?? data.train;
+  try {
+    const { tensors: reloaded } = await loadAdapter(opened.adapterFolder);
+    for await (const { patches, count: images } of batches.inOrder({ batchSize: certifiedImages })) {
+      return await certify({ model: { ...model, batch: certifiedImages }, base: backbone.tensors, trained, reloaded, patches, images, ...engine });
+    }
+  } catch (error) {
+    warnings.add(`the adapter's parity certificate could not be measured: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  return null;
 }
 
 function resultOf(
@@ -154,12 +175,17 @@ function resultOf(
     steps: progress.step, epochs: progress.epochs, trainSeconds: progress.seconds, imagesPerSecond: imagesPerSecond(progress),
     peakMemoryMiB: process.resourceUsage().maxRSS / 1024,
     last, best, selection: { split: selectionSplit({ data }), metric: trial.recipe.selection.metric, keptEpoch },
-    extra, parameters: trial.parameters, skippedImages: data.skipped, classCounts: data.classCounts, warnings: [...warnings],
+    extra, parameters: trial.parameters, skippedImages: data.skipped, classCounts: data.classCounts, warnings: [...warnings.all],
   };
 }
 
 /** Warnings are told when they arise, and stand in the result. */
-function openWarnings({ opened: { trial }, engine, onEvent }: TrialWork) {
+interface Warnings {
+  all: readonly string[];
+  add(message: string): void;
+}
+
+function openWarnings({ opened: { trial }, engine, onEvent }: TrialWork): Warnings {
   const all = [...trial.backbone.warnings];
   const add = (message: string) => {
     all.push(message);

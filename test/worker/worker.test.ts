@@ -31,6 +31,9 @@ describe('worker', () => {
     assert.ok(!fs.existsSync(trialPaths(tiny.folder).checkpoint), 'a finished trial needs no checkpoint');
     const adapter = await loadAdapter(trialPaths(tiny.folder).adapter);
     assert.equal(adapter.manifest.backbone.fingerprint, tiny.trial.backbone.fingerprint);
+    const { images, reload, merge, unmerge, largestLogit } = adapter.manifest.certificate!;
+    assert.deepEqual([images, reload], [6, 0]);
+    assert.ok(largestLogit > 0.1 && merge! > 0 && merge! < 1e-5 && unmerge! < 1e-5, `merge ${merge}, unmerge ${unmerge} of ${largestLogit}`);
     const test = await readPredictions(trialPaths(tiny.folder).predictions('test'));
     assert.equal(test.labels.length, 6);
     const right = [...test.labels].filter((label, i) => label === argmax(test.logits.subarray(3 * i, 3 * i + 3))).length;
