@@ -6,11 +6,12 @@
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { fillKeepMask, streamKey } from '../common/random';
 import { openOrder, type StepSamples } from './batch-order';
-import { sendError, transferList, type BatchBuffers, type BatchMessage, type FromLoader, type LoaderOptions, type StreamPlan, type ToLoader } from './batch-protocol';
+import { sendError, transferList, type BatchBuffers, type BatchMessage, type FromLoader, type LoaderOptions, type RecordSource, type StreamPlan, type ToLoader } from './batch-protocol';
 import type { Pixels } from './decode';
 import { openBufferPool, type BufferPool } from './buffer-pool';
-import { openPatchifier, type Patchifier } from './patchify';
+import { openPatchifier, patchLength, type Patchifier } from './patchify';
 import { prepareImages, type Prepared } from './prepare';
+import { openRecords, type Records } from './records';
 import { augment, fit } from './transforms';
 
 /** One with the caller and the rest ahead of it; evaluations, of which several loaders have one, do with less memory. */
@@ -30,17 +31,30 @@ async function serve(port: MessagePort, options: LoaderOptions): Promise<void> {
   const send = (message: FromLoader, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
   try {
     const prepared = await prepareImages({ ...options, onProgress: throttle((done, total) => send({ type: 'progress', done, total })) });
-    const streams = new Map<number, Stream>(), pool = openBufferPool(options);
+    const streams = new Map<number, Stream>(), pool = openBufferPool();
+    const contents = prepared.usable.map(i => prepared.contentOf(i));
+    let records: Opened | undefined;
     port.on('message', (message: ToLoader) => {
       if (message.type === 'start') void runStream(message.stream, message.plan);
       else if (message.type === 'stop') stop(streams.get(message.stream));
+      else if (message.type === 'records') void readRecords(message.source);
       else giveBack(streams.get(message.stream), message.buffers, pool);
     });
+    const readRecords = async (source: RecordSource) => {
+      try {
+        const opened = await openRecords(source, contents);
+        if (opened.missing.length) await opened.records.close();
+        else records = { ...opened.records, columns: source.columns };
+        send({ type: 'records', missing: opened.missing });
+      } catch (error) {
+        send({ type: 'error', error: sendError(error) });
+      }
+    };
     const runStream = async (id: number, plan: StreamPlan) => {
       const stream: Stream = { open: bufferSets[plan.purpose], stopped: false };
       streams.set(id, stream);
       try {
-        for await (const batch of makeBatches({ stream, pool, plan, options, prepared })) send({ type: 'batch', stream: id, batch }, transferList(batch));
+        for await (const batch of makeBatches({ stream, pool, plan, options, prepared, records: plan.only ? undefined : records })) send({ type: 'batch', stream: id, batch }, transferList(batch));
         send({ type: 'end', stream: id });
       } catch (error) {
         send({ type: 'error', stream: id, error: sendError(error) });
@@ -48,7 +62,7 @@ async function serve(port: MessagePort, options: LoaderOptions): Promise<void> {
         streams.delete(id);
       }
     };
-    send({ type: 'ready', usable: prepared.usable, skipped: prepared.skipped });
+    send({ type: 'ready', usable: prepared.usable, contents, skipped: prepared.skipped });
   } catch (error) {
     send({ type: 'error', error: sendError(error) });
   }
@@ -77,24 +91,42 @@ function stop(stream: Stream | undefined): void {
   stream.wake?.();
 }
 
+type Opened = Records & { columns: number };
+
 interface MakeOptions {
   stream: Stream;
   pool: BufferPool;
   plan: StreamPlan;
   options: LoaderOptions;
   prepared: Prepared;
+  /** Taken in place of images. */
+  records: Opened | undefined;
 }
 
-async function* makeBatches({ stream, pool, plan, options, prepared }: MakeOptions): AsyncGenerator<BatchMessage> {
-  const order = openOrder({ ...plan, samples: prepared.usable.length, seed: options.seed });
-  const patchifier = openPatchifier({ ...options, batch: plan.batchSize });
+async function* makeBatches({ stream, pool, plan, options, prepared, records }: MakeOptions): AsyncGenerator<BatchMessage> {
+  const { only, batchSize: batch } = plan;
+  const positions = openOrder({ ...plan, samples: only?.length ?? prepared.usable.length, seed: options.seed });
+  const order = (step: number) => {
+    const { epoch, indices } = positions(step);
+    return { epoch, indices: only ? indices.map(i => only[i]!) : indices };
+  };
+  const patchifier = openPatchifier({ ...options, batch });
+  const length = records ? records.length(batch) : patchLength({ ...options, batch });
   for (let step = plan.firstStep; step < plan.lastStep; step++) {
     if (!await isOpen(stream)) return;
-    const buffers = pool.take(plan);
+    const buffers = pool.take(plan, length);
     const samples = order(step);
-    await fillPatches({ samples, patches: buffers.patches, patchifier, plan, options, prepared });
+    if (records) fillRecords(samples, { records, batch, out: buffers.patches });
+    else await fillPatches({ samples, patches: buffers.patches, patchifier, plan, options, prepared });
     for (const { name, rate } of plan.masks) fillKeepMask(buffers.masks[name]!, rate, streamKey(options.seed, 'mask', name, step));
-    yield { ...buffers, ...describeSamples(samples, { plan, options, prepared }), step };
+    yield { ...buffers, ...describeSamples(samples, { plan, options, prepared }), step, columns: records?.columns ?? 3 * options.patch ** 2 };
+  }
+}
+
+function fillRecords({ indices }: StepSamples, { records, batch, out }: { records: Records; batch: number; out: Float32Array }): void {
+  for (let image = 0; image < batch; image++) {
+    if (image < indices.length) records.put(indices[image]!, { image, batch }, out);
+    else records.clear({ image, batch }, out);
   }
 }
 
@@ -107,14 +139,14 @@ async function isOpen(stream: Stream): Promise<boolean> {
   return !stream.stopped;
 }
 
-function describeSamples({ epoch, indices: real }: StepSamples, { plan, options, prepared }: Omit<MakeOptions, 'stream' | 'pool'>) {
+function describeSamples({ epoch, indices: real }: StepSamples, { plan, options, prepared }: Omit<MakeOptions, 'stream' | 'pool' | 'records'>) {
   const indices = new Int32Array(plan.batchSize).fill(-1), labels = new Int32Array(plan.batchSize).fill(-1);
   indices.set(real);
   real.forEach((index, i) => { labels[i] = options.samples[prepared.usable[index]!]!.label; });
   return { epoch, count: real.length, indices, labels };
 }
 
-interface FillOptions extends Omit<MakeOptions, 'stream' | 'pool'> {
+interface FillOptions extends Omit<MakeOptions, 'stream' | 'pool' | 'records'> {
   samples: StepSamples;
   patches: Float32Array;
   patchifier: Patchifier;

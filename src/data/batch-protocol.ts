@@ -24,7 +24,20 @@ export interface MaskPlan {
   rate: number;
 }
 
+/**
+ * Finished inputs on disk in place of images: for each image, by its content, a matrix of `rows` rows of `columns` numbers
+ * that take the place of its patches. Written by whoever computed them; see segment-cache.ts.
+ */
+export interface RecordSource {
+  folder: string;
+  rows: number;
+  columns: number;
+  precision: 'f32' | 'f16';
+}
+
 export interface StreamPlan {
+  /** Which of the usable samples, in this order, from images even where records are at hand; all of them when absent. */
+  only?: readonly number[];
   /** Random crops and flips, shuffling and masks belong to training; an evaluation sees each image once, in order. */
   purpose: 'training' | 'evaluation';
   firstStep: number;
@@ -48,17 +61,22 @@ export interface BatchMessage extends BatchBuffers {
   count: number;
   indices: Int32Array;
   labels: Int32Array;
+  columns: number;
 }
 
 export type ToLoader =
   | { type: 'start'; stream: number; plan: StreamPlan }
   /** The caller is done with a batch. */
   | { type: 'recycle'; stream: number; buffers: BatchBuffers }
-  | { type: 'stop'; stream: number };
+  | { type: 'stop'; stream: number }
+  /** From now on streams read records. */
+  | { type: 'records'; source: RecordSource };
 
 export type FromLoader =
   | { type: 'progress'; done: number; total: number }
-  | { type: 'ready'; usable: number[]; skipped: { path: string; reason: string }[] }
+  | { type: 'ready'; usable: number[]; contents: string[]; skipped: { path: string; reason: string }[] }
+  /** Which of the usable samples have no record, or a damaged one; if any, streams stay with images. */
+  | { type: 'records'; missing: number[] }
   | { type: 'batch'; stream: number; batch: BatchMessage }
   | { type: 'end'; stream: number }
   /** Without a stream: preparation failed. */

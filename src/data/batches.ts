@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads';
 import { UserError } from '../common/errors';
 import type { Sample } from '../common/trial';
 import { stepsPerEpoch } from './batch-order';
-import { receiveError, transferList, type BatchMessage, type FromLoader, type LoaderOptions, type MaskPlan, type StreamPlan, type ToLoader } from './batch-protocol';
+import { receiveError, transferList, type BatchMessage, type FromLoader, type LoaderOptions, type MaskPlan, type RecordSource, type StreamPlan, type ToLoader } from './batch-protocol';
 
 export interface BatchOptions extends LoaderOptions {
   /** Images decoded so far, of those not known yet or all. */
@@ -16,10 +16,17 @@ export interface Batches {
   /** The samples in their order, without those that were skipped. */
   usable: Sample[];
   skipped: { path: string; reason: string }[];
+  /** sha256 of each usable sample's file. */
+  contents: string[];
   stepsPerEpoch(batchSize: number, dropLast: boolean): number;
   training(plan: TrainingPlan): AsyncIterableIterator<Batch>;
-  /** Every usable sample once, in order, without augmentation. */
-  inOrder(plan: { batchSize: number }): AsyncIterableIterator<Batch>;
+  /** Every usable sample once, in order, without augmentation; or some of them, from their images in any case. */
+  inOrder(plan: { batchSize: number; only?: readonly number[] }): AsyncIterableIterator<Batch>;
+  /**
+   * Takes records in place of images from now on. Resolves to the usable samples that have none, or a damaged one: if
+   * there are any, nothing changes. Not while a stream is read.
+   */
+  readRecords(source: RecordSource): Promise<number[]>;
   close(): Promise<void>;
 }
 
@@ -44,8 +51,9 @@ export interface Batch {
   indices: Int32Array;
   /** [batchSize]; -1 for padding. */
   labels: Int32Array;
-  /** [tokens * batchSize, 3 * patch * patch], token-major, without the class token; see patchify.ts. */
+  /** [tokens * batchSize, columns], token-major: 3 * patch * patch columns without the class token, see patchify.ts; or the records'. */
   patches: Float32Array;
+  columns: number;
   /** By name, each of its plan's shape: 1 keeps, 0 drops. */
   masks: Record<string, Uint8Array>;
 }
@@ -56,22 +64,26 @@ export async function openBatches({ onProgress, ...options }: BatchOptions): Pro
   // sharp's libraries must be loaded by the main thread before any other, or they are unloaded with the first that ends.
   await import('sharp');
   const loader = startLoader(options);
-  const { usable, skipped } = await loader.prepare(onProgress);
+  const { usable, skipped, contents } = await loader.prepare(onProgress);
   const samples = usable.map(i => options.samples[i]!);
   const steps = (batchSize: number, dropLast: boolean) => stepsPerEpoch({ samples: samples.length, batchSize, dropLast });
   return {
-    usable: samples, skipped, stepsPerEpoch: steps,
+    usable: samples, skipped, contents, stepsPerEpoch: steps, readRecords: loader.readRecords,
     training(plan) {
       if (!steps(plan.batchSize, plan.dropLast)) throw new UserError({ what: `${samples.length} images do not fill one batch of ${plan.batchSize}`, where: 'recipe.batchSize', remedy: 'Choose a smaller batch, or set "dropLast": false.' });
       return loader.stream({ ...plan, purpose: 'training' });
     },
-    inOrder: ({ batchSize }) => loader.stream({ purpose: 'evaluation', firstStep: 0, lastStep: steps(batchSize, false), batchSize, shuffle: false, dropLast: false, masks: [] }),
+    inOrder: ({ batchSize, only }) => loader.stream({
+      purpose: 'evaluation', firstStep: 0, lastStep: stepsPerEpoch({ samples: only?.length ?? samples.length, batchSize, dropLast: false }),
+      batchSize, shuffle: false, dropLast: false, masks: [], ...only && { only },
+    }),
     close: () => loader.close(),
   };
 }
 
 interface Loader {
-  prepare(onProgress: BatchOptions['onProgress']): Promise<{ usable: number[]; skipped: Batches['skipped'] }>;
+  prepare(onProgress: BatchOptions['onProgress']): Promise<{ usable: number[]; contents: string[]; skipped: Batches['skipped'] }>;
+  readRecords(source: RecordSource): Promise<number[]>;
   stream(plan: StreamPlan): AsyncIterableIterator<Batch>;
   close(): Promise<void>;
 }
@@ -116,6 +128,17 @@ function startLoader(options: LoaderOptions): Loader {
       } catch (error) {
         await worker.terminate();
         throw error;
+      } finally {
+        receivers.delete(preparation);
+      }
+    },
+    async readRecords(source) {
+      const queue = listen(preparation);
+      try {
+        post({ type: 'records', source });
+        const message = await queue();
+        if (message.type === 'error') throw receiveError(message.error);
+        return message.type === 'records' ? message.missing : [];
       } finally {
         receivers.delete(preparation);
       }

@@ -1,20 +1,19 @@
 /** Memory for batches, used again by whoever needs the same shape. */
-import type { BatchBuffers, LoaderOptions, StreamPlan } from './batch-protocol';
-import { patchLength } from './patchify';
+import type { BatchBuffers, StreamPlan } from './batch-protocol';
 
 export interface BufferPool {
-  take(plan: StreamPlan): BatchBuffers;
+  /** `length` numbers for the patches, and what the masks take. */
+  take(plan: Pick<StreamPlan, 'masks'>, length: number): BatchBuffers;
   put(buffers: BatchBuffers): void;
 }
 
 /** Kept at most; what comes back beyond that is let go. */
 const kept = 4;
 
-export function openBufferPool({ imageSize, patch }: Pick<LoaderOptions, 'imageSize' | 'patch'>): BufferPool {
+export function openBufferPool(): BufferPool {
   let free: BatchBuffers[] = [];
   return {
-    take({ batchSize, masks }) {
-      const length = patchLength({ imageSize, patch, batch: batchSize });
+    take({ masks }, length) {
       const sizes = masks.map(({ name, shape }) => [name, shape.reduce((a, b) => a * b, 1)] as const);
       const fits = (one: BatchBuffers) => one.patches.length === length && Object.keys(one.masks).length === sizes.length && sizes.every(([name, size]) => one.masks[name]?.length === size);
       const found = free.find(fits);

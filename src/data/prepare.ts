@@ -3,10 +3,11 @@ import path from 'node:path';
 import { UserError } from '../common/errors';
 import type { Sample } from '../common/trial';
 import type { LoaderOptions } from './batch-protocol';
+import { pruneFolder } from './bounded-folder';
 import { mapConcurrently } from './concurrency';
 import { tryHashContents } from './content-hash';
 import { decodeFile, type Pixels } from './decode';
-import { openImageCache, type ImageCache } from './image-cache';
+import { openSegmentCache, type SegmentCache } from './segment-cache';
 import { canFit, fit } from './transforms';
 
 export interface Prepared {
@@ -17,11 +18,15 @@ export interface Prepared {
   cached(sample: number): Pixels | undefined;
   /** The same, decoded again. */
   decode(sample: number): Promise<Pixels>;
+  /** sha256 of a usable sample's file. */
+  contentOf(sample: number): string;
   close(): Promise<void>;
 }
 
 /** Raised when decoding or resizing changes what it yields. */
-const version = 1;
+export const imageVersion = 1;
+/** What decoded images of all data sets may take on disk. */
+const largestCacheBytes = Number(process.env['PEFT_LAB_IMAGE_CACHE_GB'] ?? 32) * 1e9;
 /** Originals up to this many times the square's size are kept decoded; larger ones are decoded anew each epoch. */
 const largestOriginal = 8;
 
@@ -29,7 +34,8 @@ export async function prepareImages(options: LoaderOptions & { onProgress(done: 
   const { root, samples, imageSize, resize, augmentation, cacheFolder } = options;
   const original = augmentation.length > 0;
   const transform = original ? `original-${resize}-${imageSize}` : `${resize}-${imageSize}`;
-  const cache = await openImageCache({ folder: path.join(cacheFolder, 'images', `v${version}-${transform}`) });
+  const images = path.join(cacheFolder, 'images');
+  const cache = await openSegmentCache({ what: 'decoded images', folder: path.join(images, `v${imageVersion}-${transform}`) });
   const decode = async (sample: Sample) => {
     const image = await decodeFile(path.join(root, sample.path));
     if (!canFit(image, { imageSize, mode: resize })) throw tooLong(image, path.join(root, sample.path));
@@ -39,6 +45,7 @@ export async function prepareImages(options: LoaderOptions & { onProgress(done: 
     const hashes = await tryHashContents({ root, paths: samples.map(sample => sample.path), cacheFolder });
     const keep = (image: Pixels) => image.data.length <= largestOriginal * 3 * imageSize ** 2 ? image : { width: image.width, height: image.height };
     const problems = await fillCache({ ...options, cache, hashes, make: async sample => keep(await decode(sample)) });
+    await pruneFolder({ root: images, maxBytes: largestCacheBytes, keep: [] });
     const usable = samples.map((_, i) => i).filter(i => !problems.has(i));
     if (!usable.length) throw new UserError({ what: 'none of the images can be used', where: root, remedy: problems.get(0)?.message });
     return {
@@ -49,6 +56,7 @@ export async function prepareImages(options: LoaderOptions & { onProgress(done: 
         return image?.data.length ? image : undefined;
       },
       decode: i => decode(samples[i]!),
+      contentOf: i => hashes[i] as string,
       close: () => cache.close(),
     };
   } catch (error) {
@@ -58,7 +66,7 @@ export async function prepareImages(options: LoaderOptions & { onProgress(done: 
 }
 
 interface FillOptions extends Pick<LoaderOptions, 'samples' | 'onBadImage'> {
-  cache: ImageCache;
+  cache: SegmentCache;
   hashes: readonly (string | UserError)[];
   make(sample: Sample): Promise<Pixels | Omit<Pixels, 'data'>>;
   onProgress(done: number, total: number): void;

@@ -8,7 +8,7 @@ import { it } from 'node:test';
 const arrows: Record<string, readonly string[]> = {
   common: [],
   interop: [],
-  data: [],
+  data: ['interop'],
   search: [],
   store: ['interop'],
   analysis: ['store'],

@@ -44,7 +44,7 @@ async function collect(stream: AsyncIterable<Batch>): Promise<Batch[]> {
 }
 
 const order = async (batches: Batches, changes?: Partial<TrainingPlan>) => (await collect(batches.training(plan(changes)))).map(batch => [...batch.indices]);
-const segments = (cacheFolder: string) => fs.readdirSync(path.join(cacheFolder, 'images'), { recursive: true }).map(String).filter(name => name.endsWith('.images')).map(name => path.join(cacheFolder, 'images', name));
+const segments = (cacheFolder: string) => fs.readdirSync(path.join(cacheFolder, 'images'), { recursive: true }).map(String).filter(name => name.endsWith('.segment')).map(name => path.join(cacheFolder, 'images', name));
 
 describe('batches', () => {
   it('hold what decoding, fitting and patchifying give, padded with zeros', async t => {

@@ -1,49 +1,69 @@
 /**
- * Decoded images on disk, by content hash, so that no epoch decodes twice. A folder holds one transform's images in
- * segments: pixels end to end, then an index, then a footer. A segment gets its name when it is whole, so a crash
- * leaves nothing half; processes write segments of their own, so they need no lock. What is damaged reads as absent.
+ * Records on disk by key, such as decoded images by content hash. A folder holds segments: records end to end, then an
+ * index, then a footer. A segment gets its name when it is whole, so a crash leaves nothing half; processes write segments
+ * of their own, so they need no lock. What is damaged reads as absent.
  */
 import { randomUUID } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { UserError } from '../common/errors';
 import { replaceFile } from '../common/replace-file';
-import type { Pixels } from './decode';
 
-export interface ImageCache {
+/** A matrix of bytes, or of what its owner makes of them. */
+export interface StoredRecord {
+  data: Uint8Array;
+  width: number;
+  height: number;
+}
+
+export interface SegmentCache {
   has(key: string): boolean;
   /** Undefined where it is absent or damaged; no data where only the size was kept. Valid until the next read. */
-  read(key: string): Pixels | undefined;
-  /** Appends an image; without data only that it was whole and how large. Readable after `flush`. */
-  add(key: string, image: Pixels | Omit<Pixels, 'data'>): Promise<void>;
+  read(key: string): StoredRecord | undefined;
+  /** Appends a record; without data only that it was whole and how large. Readable after `flush`. */
+  add(key: string, record: StoredRecord | Omit<StoredRecord, 'data'>): Promise<void>;
   /** Completes the segment being written. */
   flush(): Promise<void>;
+  /** Finds the segments that other processes completed since. */
+  refresh(): Promise<void>;
   close(): Promise<void>;
 }
 
-export interface ImageCacheOptions {
-  /** One transform's own folder. */
+export interface SegmentCacheOptions {
+  /** For one kind of records alone. */
   folder: string;
+  /** What is kept here, for messages: `decoded images`. */
+  what: string;
   /** A segment is completed at this size; a crash loses at most the one being written. */
   segmentBytes?: number | undefined;
 }
 
-export async function openImageCache({ folder, segmentBytes = 256 * 2 ** 20 }: ImageCacheOptions): Promise<ImageCache> {
-  await guard(folder, () => fs.promises.mkdir(folder, { recursive: true }));
+export async function openSegmentCache({ folder, what, segmentBytes = 256 * 2 ** 20 }: SegmentCacheOptions): Promise<SegmentCache> {
+  const guarded = <T>(task: () => Promise<T>) => guard({ folder, what }, task);
+  await guarded(() => fs.promises.mkdir(folder, { recursive: true }));
   const places = new Map<string, Place>();
-  for (const file of await segmentFiles(folder)) for (const place of readIndex(file)) places.set(place.key, place);
+  const known = new Set<string>();
+  // Open from the first to the last moment: pruning may take the names of files that are still read.
   const descriptors = new Map<string, number>();
   let scratch = new Uint8Array(0);
   let writer: Writer | undefined;
   let queue: Promise<void> = Promise.resolve(), closed = false;
 
-  const inTurn = (task: () => Promise<void>) => queue = queue.then(() => guard(folder, task));
+  const inTurn = (task: () => Promise<void>) => queue = queue.then(() => guarded(task));
+  const find = async () => {
+    const present = await segmentFiles(folder);
+    for (const file of present.filter(one => !known.has(one))) {
+      known.add(file);
+      for (const place of openSegment(file, descriptors)) places.set(place.key, place);
+    }
+  };
   const seal = async () => {
     if (!writer) return;
     const finished = writer;
     writer = undefined;
     for (const place of await finished.finish()) places.set(place.key, place);
   };
+  await guarded(find);
   return {
     has: key => places.has(key),
     read(key) {
@@ -53,14 +73,16 @@ export async function openImageCache({ folder, segmentBytes = 256 * 2 ** 20 }: I
       const data = scratch.subarray(0, place.length);
       if (readAt(descriptors, place, data)) return { data, width: place.width, height: place.height };
       places.delete(key);
+      removeSegment(place.file); // or the next process would find the damaged record before its new copy
       return undefined;
     },
-    add: (key, image) => inTurn(async () => {
+    add: (key, record) => inTurn(async () => {
       if (closed) return;
       writer ??= await openWriter(folder);
-      if (await writer.append(key, image) >= segmentBytes) await seal();
+      if (await writer.append(key, record) >= segmentBytes) await seal();
     }),
     flush: () => inTurn(seal),
+    refresh: () => inTurn(find),
     async close() {
       closed = true;
       await inTurn(seal).finally(() => {
@@ -81,14 +103,20 @@ interface Place {
   checksum: number;
 }
 
-const suffix = '.images';
+export const segmentSuffix = '.segment';
+/** Of caches that earlier versions wrote. */
+const suffixes = [segmentSuffix, '.images'];
 const magic = 0x31434c50; // "PLC1"
 const footerBytes = 12; // magic, bytes of the index, checksum of the index
 
 async function segmentFiles(folder: string): Promise<string[]> {
   const names = (await fs.promises.readdir(folder)).sort();
   await Promise.all(names.filter(name => name.endsWith('.tmp')).map(name => removeAbandoned(path.join(folder, name))));
-  return names.filter(name => name.endsWith(suffix)).map(name => path.join(folder, name));
+  return names.filter(isSegment).map(name => path.join(folder, name));
+}
+
+export function isSegment(name: string): boolean {
+  return suffixes.some(suffix => name.endsWith(suffix));
 }
 
 /** What a process that was killed left behind; a living one writes to its file more often than once a day. */
@@ -97,19 +125,36 @@ async function removeAbandoned(file: string): Promise<void> {
   if (stat && Date.now() - stat.mtimeMs > 24 * 3600_000) await fs.promises.rm(file, { force: true }).catch(() => undefined);
 }
 
-/** The images of a segment; none where it is damaged, and then the file goes, to be made again. */
-function readIndex(file: string): Place[] {
+/** The records of a segment; none where it is damaged, and then the file goes, to be made again. */
+function openSegment(file: string, descriptors: Map<string, number>): Place[] {
+  let descriptor: number;
   try {
-    const descriptor = fs.openSync(file, 'r');
-    try {
-      return parseIndex(file, descriptor);
-    } finally {
-      fs.closeSync(descriptor);
-    }
+    descriptor = fs.openSync(file, 'r');
   } catch {
-    try { fs.rmSync(file, { force: true }); } catch { /* another process has it open: its turn to remove it */ }
+    return []; // pruned this moment, or not ours to read
+  }
+  try {
+    const places = parseIndex(file, descriptor);
+    descriptors.set(file, descriptor);
+    markUsed(file);
+    return places;
+  } catch {
+    fs.closeSync(descriptor);
+    removeSegment(file);
     return [];
   }
+}
+
+function removeSegment(file: string): void {
+  try { fs.rmSync(file, { force: true }); } catch { /* another process has it open: its turn to remove it */ }
+}
+
+/** The time of change of a segment, which never changes, is when it was last of use: pruning takes the oldest. */
+function markUsed(file: string): void {
+  try {
+    const now = new Date();
+    fs.utimesSync(file, now, now);
+  } catch { /* a cache that only others may write */ }
 }
 
 function parseIndex(file: string, descriptor: number): Place[] {
@@ -142,13 +187,13 @@ function readAt(descriptors: Map<string, number>, place: Place, into: Uint8Array
 
 interface Writer {
   /** Resolves to the bytes written so far. */
-  append(key: string, image: Pixels | Omit<Pixels, 'data'>): Promise<number>;
+  append(key: string, record: StoredRecord | Omit<StoredRecord, 'data'>): Promise<number>;
   /** Writes the index and gives the file its name. */
   finish(): Promise<Place[]>;
 }
 
 async function openWriter(folder: string): Promise<Writer> {
-  const file = path.join(folder, `${randomUUID()}${suffix}`), temporary = `${file}.tmp`;
+  const file = path.join(folder, `${randomUUID()}${segmentSuffix}`), temporary = `${file}.tmp`;
   const handle = await fs.promises.open(temporary, 'wx');
   const places: Place[] = [];
   let offset = 0;
@@ -163,10 +208,10 @@ async function openWriter(folder: string): Promise<Writer> {
     }
   };
   return {
-    append: (key, image) => orRemove(async () => {
-      const data = 'data' in image ? image.data : new Uint8Array(0);
+    append: (key, record) => orRemove(async () => {
+      const data = 'data' in record ? record.data : new Uint8Array(0);
       await writeAll(handle, data, offset);
-      places.push({ key, file, offset, length: data.length, width: image.width, height: image.height, checksum: checksum(data) });
+      places.push({ key, file, offset, length: data.length, width: record.width, height: record.height, checksum: checksum(data) });
       return offset += data.length;
     }),
     finish: () => orRemove(async () => {
@@ -202,13 +247,13 @@ function mixIn(sum: number, word: number): number {
   return (x << 15) | (x >>> 17);
 }
 
-async function guard<T>(folder: string, task: () => Promise<T>): Promise<T> {
+async function guard<T>({ folder, what }: { folder: string; what: string }, task: () => Promise<T>): Promise<T> {
   try {
     return await task();
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === undefined) throw error;
     const full = code === 'ENOSPC' || code === 'EDQUOT';
-    throw new UserError({ what: full ? 'the disk is full: the cache of decoded images cannot be written' : `the cache of decoded images cannot be written (${code})`, where: folder, remedy: full ? 'Free some space there and run again; finished work is kept.' : 'Choose another folder for the cache, or correct its permissions.', cause: error });
+    throw new UserError({ what: full ? `the disk is full: the cache of ${what} cannot be written` : `the cache of ${what} cannot be written (${code})`, where: folder, remedy: full ? 'Free some space there and run again; finished work is kept.' : 'Choose another folder for the cache, or correct its permissions.', cause: error });
   }
 }
