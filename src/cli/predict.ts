@@ -98,7 +98,7 @@ interface EvaluateOptions {
 async function evaluateAdapter({ adapter: { manifest, tensors }, backbone, batches, engine: asked }: EvaluateOptions) {
   const { chooseEngine, defaultThreads } = await import('../engine/choose');
   const { findMethod } = await import('../peft/registry');
-  const { trainableTensors } = await import('../peft/trainable');
+  const { adapterTensors } = await import('../peft/trainable');
   const { evaluate } = await import('../train/evaluate');
   const { frozenTensors } = await import('../train/model');
   const { evaluationProgram } = await import('../train/program');
@@ -108,7 +108,7 @@ async function evaluateAdapter({ adapter: { manifest, tensors }, backbone, batch
   const model = { architecture: backbone.architecture, method: findMethod(manifest.method.id), options: manifest.method.options, classes, batch: BATCH };
   const session = await engine.open({
     programs: { evaluate: evaluationProgram(model) }, threads,
-    state: tensors, constants: frozenTensors({ trainables: trainableTensors(model) }, backbone.tensors),
+    state: tensors, constants: frozenTensors({ tensors: adapterTensors(model) }, backbone.tensors),
   });
   try {
     const evaluated = await evaluate({ session, model, batches, stopRequested: () => false });

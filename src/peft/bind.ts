@@ -2,7 +2,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../common/trial';
 import { tf } from '../engine/tfjs';
-import type { BlockHooks } from '../vit/forward';
+import type { ForwardHooks, Place } from '../vit/forward';
 import { applyMask } from '../vit/operations';
 import type { HookContext, Method } from './method';
 
@@ -33,22 +33,36 @@ export interface MaskRequest {
   rate: number;
 }
 
-export function bindMethod(bind: BindOptions): BlockHooks {
-  const { act } = bind.method;
-  const context = (block: number) => hookContext(bind, block);
+export function bindMethod(bind: BindOptions): ForwardHooks {
+  const { act = {} } = bind.method;
+  const context = (at: Place) => hookContext(bind, at);
+  const { attentionScores } = act;
   return {
-    prompts: block => act?.prompts?.(context(block)) ?? null,
-    linearInput: (x, site, block) => act?.linearInput?.(x, site, context(block)) ?? x,
-    linearOutput: (y, x, site, block) => act?.linearOutput?.(y, x, site, context(block)) ?? y,
-    branchOutput: (y, inputs, branch, block) => act?.branchOutput?.(y, inputs, branch, context(block)) ?? y,
-    dropPath: (y, branch, block) => dropPath(bind, y, block, branch),
+    inputTokens: at => act.inputTokens?.(context(at)) ?? null,
+    prompts: at => act.prompts?.(context(at)) ?? null,
+    queries: at => act.queries?.(context(at)) ?? null,
+    linearInput: (x, site, at) => act.linearInput?.(x, site, context(at)) ?? x,
+    linearWeight: (weight, site, at) => act.linearWeight?.(weight, site, context(at)) ?? weight,
+    linearOutput: (y, x, site, at) => act.linearOutput?.(y, x, site, context(at)) ?? y,
+    normOutput: (y, site, at) => act.normOutput?.(y, site, context(at)) ?? y,
+    attentionInputs: (inputs, at) => act.attentionInputs?.(inputs, context(at)) ?? inputs,
+    attentionScores: attentionScores ? (scores, at) => attentionScores(scores, context(at)) : null,
+    branchOutput: (y, inputs, branch, at) => act.branchOutput?.(y, inputs, branch, context(at)) ?? y,
+    blockOutput: (x, at) => act.blockOutput?.(x, context(at)) ?? x,
+    headInput: (x, at) => act.headInput?.(x, context(at)) ?? x,
+    dropPath: (y, branch, { block }) => dropPath(bind, y, block, branch),
   };
 }
 
-function hookContext(bind: BindOptions, block: number): HookContext<Record<string, unknown>> {
+function hookContext(bind: BindOptions, { block, activations }: Place): HookContext<Record<string, unknown>> {
   const { options, architecture, batch, tensor } = bind;
   return {
     options, architecture, block, batch, tensor,
+    activation(name) {
+      const found = activations[name];
+      if (!found) throw new Error(`${bind.method.title} asks for the activation '${name}', which is not computed yet; there are ${Object.keys(activations).join(', ')}`);
+      return found;
+    },
     dropout: (x, rate, site) => dropout(bind, x, rate, `blocks.${block}.${site}`),
     dropPath: (x, site) => dropPath(bind, x, block, site),
     layerScale: (x, branch) => architecture.layerScale
@@ -64,7 +78,8 @@ function dropout({ training }: BindOptions, x: Tensor, rate: number, site: strin
 
 /** Drops the whole branch for an image, or scales it up: x [tokens * batch, width], mask [1, batch, 1]. */
 function dropPath({ training, architecture, batch }: BindOptions, x: Tensor, block: number, site: string): Tensor {
-  const rate = (training?.dropPath ?? 0) * block / Math.max(architecture.depth - 1, 1);
+  const last = architecture.depth - 1;
+  const rate = block < 0 || block > last ? 0 : (training?.dropPath ?? 0) * block / Math.max(last, 1);
   if (!training || rate === 0) return x;
   const mask = training.mask({ name: `drop-path/blocks.${block}.${site}`, shape: [1, batch, 1], rate });
   if (!mask) return x;

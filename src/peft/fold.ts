@@ -13,18 +13,19 @@ export interface FoldOptions {
   trained: HostTensors;
 }
 
-/** The whole backbone with its head, by timm names. Throws a UserError for methods that cannot be folded. */
+/** The whole backbone with its head, by timm names. Throws a UserError where the method cannot be folded. */
 export function foldAdapter({ method, options, architecture, base, trained }: FoldOptions): HostTensors {
   const added = method.tensors?.(architecture, options) ?? [];
   const replaced = { ...base, ...without(trained, added.map(({ name }) => name)) };
-  if (!added.length) return replaced;
-  if (!method.fold) {
+  if (!added.length && !method.act) return replaced;
+  const input = { architecture, base: (name: string) => floats(replaced, name), trained: (name: string) => floats(trained, name) };
+  const folded = method.fold?.(input, options) ?? 'it is no change of the backbone\'s own weights';
+  if (typeof folded === 'string') {
     throw new UserError({
-      what: `${method.title} cannot be folded into the backbone`,
+      what: `${method.title} cannot be folded into the backbone: ${folded}`,
       remedy: 'Keep the adapter beside the backbone; methods that fold are those that change linear layers, such as LoRA.',
     });
   }
-  const folded = method.fold({ architecture, base: name => floats(replaced, name), trained: name => floats(trained, name) }, options);
   return { ...replaced, ...Object.fromEntries(Object.entries(folded).map(([name, data]) => [name, { shape: replaced[name]!.shape, data }])) };
 }
 

@@ -1,28 +1,69 @@
-/** First values of what trains: base tensors are copied, the others drawn by (seed, name), whatever else is drawn. */
-import { normals, streamKey, uniform } from '../common/random';
+/** First values of an adapter: base tensors are copied, the others made by (seed, name), whatever else is made. */
+import { normals, streamKey, uniform, type StreamKey } from '../common/random';
 import type { HostTensor, HostTensors } from '../engine/program';
 import type { TensorDeclaration } from './method';
-import type { TrainableTensor } from './trainable';
+import type { AdapterTensor } from './trainable';
 
-export function initialize(tensors: readonly TrainableTensor[], { base, seed }: { base: HostTensors; seed: number }): HostTensors {
+export interface InitializeOptions {
+  base: HostTensors;
+  seed: number;
+  /** Gradients of the first batch by base tensor; those that `gradientsNeeded` names. */
+  gradients?: HostTensors;
+}
+
+export function initialize(tensors: readonly AdapterTensor[], options: InitializeOptions): HostTensors {
   return Object.fromEntries(tensors.map(tensor => [
-    tensor.name, tensor.source === 'base' ? copyOf(base, tensor.name) : draw(tensor, seed),
+    tensor.name, tensor.source === 'base' ? copyOf(options.base, tensor.name) : draw(tensor, options),
   ]));
 }
 
-function copyOf(base: HostTensors, name: string): HostTensor {
-  const found = base[name];
-  if (!found) throw new Error(`the backbone has no tensor '${name}'`);
-  return { shape: found.shape, data: Float32Array.from(found.data) };
+/** Base tensors whose gradient on the first batch decides first values. */
+export function gradientsNeeded(tensors: readonly AdapterTensor[]): string[] {
+  return [...new Set(tensors.flatMap(tensor => tensor.source !== 'base' && tensor.initial.kind === 'computed' ? tensor.initial.gradients ?? [] : []))];
 }
 
-function draw({ name, shape, initial }: TensorDeclaration, seed: number): HostTensor {
+function copyOf(base: HostTensors, name: string): HostTensor {
+  return { shape: base[name]?.shape ?? [], data: Float32Array.from(valuesOf(base, name, 'the backbone has')) };
+}
+
+function valuesOf(tensors: HostTensors, name: string, whoHas: string): Float32Array {
+  const found = tensors[name];
+  if (!found) throw new Error(`${whoHas} no tensor '${name}'`);
+  return found.data as Float32Array;
+}
+
+function draw({ name, shape, initial }: TensorDeclaration, { base, seed, gradients = {} }: InitializeOptions): HostTensor {
   const count = shape.reduce((a, b) => a * b, 1);
   const key = streamKey(seed, 'initial', name);
   switch (initial.kind) {
     case 'constant': return { shape, data: new Float32Array(count).fill(initial.value) };
     case 'uniform': return { shape, data: Float32Array.from({ length: count }, (_, i) => (2 * uniform(key, i) - 1) * initial.limit) };
-    case 'normal': return { shape, data: normals(key, count).map(x => x * initial.std + (initial.mean ?? 0)) };
+    case 'normal': return { shape, data: cutNormals(key, count, initial.cutoff ?? Infinity).map(x => x * initial.std + (initial.mean ?? 0)) };
+    case 'centre-tap': return { shape, data: centreTap(shape) };
+    case 'computed': return {
+      shape,
+      data: Float32Array.from(initial.values({
+        base: of => valuesOf(base, of, 'the backbone has'),
+        gradient: of => valuesOf(gradients, of, 'the first batch gave the gradient of'),
+        normals: wanted => normals(key, wanted),
+      })),
+    };
     default: return initial satisfies never;
   }
+}
+
+/** Standard normal values within `cutoff`: those beyond it are replaced by the next ones drawn. */
+function cutNormals(key: StreamKey, count: number, cutoff: number): Float32Array {
+  if (cutoff === Infinity) return normals(key, count);
+  for (let drawn = count + 64; ; drawn *= 2) {
+    const kept = normals(key, drawn).filter(x => Math.abs(x) <= cutoff);
+    if (kept.length >= count) return kept.slice(0, count);
+  }
+}
+
+function centreTap([channels, , height, width]: readonly number[]): Float32Array {
+  const [area, middle] = [height! * width!, Math.floor(height! / 2) * width! + Math.floor(width! / 2)];
+  const kernel = new Float32Array(channels! * channels! * area);
+  for (let c = 0; c < channels!; c++) kernel[(c * channels! + c) * area + middle] = 1;
+  return kernel;
 }

@@ -1,4 +1,5 @@
 /** Which tensors a method trains: base tensors by its rules, those it adds, and the head. */
+import { UserError } from '../common/errors';
 import type { Architecture } from '../common/trial';
 import { baseParameters } from '../vit/architecture';
 import type { Initializer, Method, TensorDeclaration } from './method';
@@ -10,28 +11,40 @@ export interface ModelTensors {
   classes: number;
 }
 
-export type TrainableTensor =
+export type AdapterTensor =
   | { name: string; shape: readonly number[]; source: 'base' }
-  | { name: string; shape: readonly number[]; source: 'added' | 'head'; initial: Initializer };
+  | { name: string; shape: readonly number[]; source: 'added' | 'head'; initial: Initializer; fixed?: true; neutral?: number };
 
-/** In the order base, added, head. Throws when a base tensor matches no rule or a name is declared twice. */
-export function trainableTensors({ architecture, method, options, classes }: ModelTensors): TrainableTensor[] {
-  const base = baseParameters(architecture).filter(({ name }) => trainsBase(method, name));
-  const all: TrainableTensor[] = [
+/** Everything that an adapter holds, in the order base, added, head. UserError where the options do not suit the backbone. */
+export function adapterTensors({ architecture, method, options, classes }: ModelTensors): AdapterTensor[] {
+  refuseUnsuitable(architecture, method, options);
+  const trains = trainRule(method, architecture, options);
+  const base = baseParameters(architecture).filter(({ name }) => trains(name));
+  const all: AdapterTensor[] = [
     ...base.map(({ name, shape }) => ({ name, shape, source: 'base' as const })),
     ...(method.tensors?.(architecture, options) ?? []).map(tensor => ({ ...tensor, source: 'added' as const })),
     ...headTensors(architecture.width, classes).map(tensor => ({ ...tensor, source: 'head' as const })),
   ];
-  const names = new Set(all.map(({ name }) => name));
-  if (names.size < all.length) throw new Error(`${method.title} declares a tensor twice`);
+  const twice = all.find(({ name }, index) => all.findIndex(other => other.name === name) < index);
+  if (twice) {
+    throw new UserError({ what: `${method.title} has two tensors with the name '${twice.name}'`, remedy: 'Leave one of the methods out of the combination.' });
+  }
   return all;
 }
 
-/** First match wins; no match is a defect of the method. */
-export function trainsBase(method: Method, name: string): boolean {
-  const rule = method.trains.find(({ pattern }) => pattern.test(name));
-  if (!rule) throw new Error(`${method.title}: no rule says whether '${name}' trains`);
-  return rule.train;
+/** Those of them that train; the others are fixed when training begins. */
+export function trainableTensors(model: ModelTensors): AdapterTensor[] {
+  return adapterTensors(model).filter(tensor => !isFixed(tensor));
+}
+
+/** Whether a base tensor trains: first match wins; no match is a defect of the method. */
+export function trainRule(method: Method, architecture: Architecture, options: Record<string, unknown>): (name: string) => boolean {
+  const rules = typeof method.trains === 'function' ? method.trains(architecture, options) : method.trains;
+  return name => {
+    const rule = rules.find(({ pattern }) => pattern.test(name));
+    if (!rule) throw new Error(`${method.title}: no rule says whether '${name}' trains`);
+    return rule.train;
+  };
 }
 
 /** The classifier, as PyTorch initialises a linear layer: weight and bias ~ U(+-1 / sqrt(width)). */
@@ -41,4 +54,13 @@ export function headTensors(width: number, classes: number): TensorDeclaration[]
     { name: 'head.weight', shape: [classes, width], initial },
     { name: 'head.bias', shape: [classes], initial },
   ];
+}
+
+function isFixed(tensor: AdapterTensor): boolean {
+  return tensor.source !== 'base' && tensor.fixed === true;
+}
+
+function refuseUnsuitable(architecture: Architecture, method: Method, options: Record<string, unknown>): void {
+  const reason = method.refuses?.(architecture, options);
+  if (reason) throw new UserError({ what: `${method.title} does not suit this backbone: ${reason}`, remedy: 'Change the options of the method, or use another backbone.' });
 }

@@ -108,7 +108,7 @@ async function runStep(run: TrainRun, plan: Plan, progress: Progress, batch: Bat
   const { trial: { recipe }, model, session } = run;
   const learningRate = learningRateAt(batch.step, recipe, plan);
   const { loss } = await session.call('train', {
-    patches: patchFeed(batch.patches, model),
+    patches: patchFeed(batch),
     ...targetFeeds(batch.labels, plan.targets),
     ...Object.fromEntries(model.masks.map(({ name, shape }) => [name, { shape, data: batch.masks[name]! }])),
     ...optimizerScalars({ step: batch.step, learningRate, weightDecay: recipe.weightDecay }),
@@ -198,8 +198,8 @@ function selectionValue(run: TrainRun, score: EpochScore): number {
 }
 
 /** The trained tensors of a session's state, without the optimiser's. */
-export function adapterOf(model: Pick<Model, 'trainables'>, state: HostTensors): HostTensors {
-  return Object.fromEntries(model.trainables.map(({ name }) => [name, state[name]!]));
+export function adapterOf(model: Pick<Model, 'tensors'>, state: HostTensors): HostTensors {
+  return Object.fromEntries(model.tensors.map(({ name }) => [name, state[name]!]));
 }
 
 function isOver({ trial: { recipe } }: TrainRun, { evaluationsSinceBest }: Progress): boolean {

@@ -2,10 +2,10 @@
 import type { Architecture } from '../common/trial';
 import type { HostTensors } from '../engine/program';
 import type { MaskRequest } from '../peft/bind';
-import { initialize } from '../peft/initialize';
+import { initialize, type InitializeOptions } from '../peft/initialize';
 import { collectMasks } from '../peft/masks';
 import type { Method } from '../peft/method';
-import { trainableTensors, type TrainableTensor } from '../peft/trainable';
+import { adapterTensors, trainableTensors, type AdapterTensor } from '../peft/trainable';
 import { initialMoments } from './optimizer';
 
 export interface ModelSpec {
@@ -22,22 +22,25 @@ export interface ModelSpec {
 }
 
 export interface Model extends ModelSpec {
-  trainables: TrainableTensor[];
+  /** What the adapter holds. */
+  tensors: AdapterTensor[];
+  /** What of it trains. */
+  trainables: AdapterTensor[];
   /** Feeds of the training program beside the batch. */
   masks: MaskRequest[];
 }
 
 export async function prepareModel(spec: ModelSpec): Promise<Model> {
-  return { ...spec, trainables: trainableTensors(spec), masks: await collectMasks(spec) };
+  return { ...spec, tensors: adapterTensors(spec), trainables: trainableTensors(spec), masks: await collectMasks(spec) };
 }
 
-/** State of a session that trains: trained tensors and their moments. */
-export function initialState(model: Model, { base, seed }: { base: HostTensors; seed: number }): HostTensors {
-  return { ...initialize(model.trainables, { base, seed }), ...initialMoments(model.trainables) };
+/** State of a session that trains: the adapter's tensors, and the moments of those that train. */
+export function initialState(model: Pick<Model, 'tensors' | 'trainables'>, options: InitializeOptions): HostTensors {
+  return { ...initialize(model.tensors, options), ...initialMoments(model.trainables) };
 }
 
 /** Constants of the session: the backbone without what trains. */
-export function frozenTensors(model: Pick<Model, 'trainables'>, base: HostTensors): HostTensors {
-  const trained = new Set(model.trainables.map(({ name }) => name));
+export function frozenTensors(model: Pick<Model, 'tensors'>, base: HostTensors): HostTensors {
+  const trained = new Set(model.tensors.map(({ name }) => name));
   return Object.fromEntries(Object.entries(base).filter(([name]) => !trained.has(name)));
 }

@@ -1,4 +1,5 @@
 import type { Architecture } from '../common/trial';
+import type { LinearSite, NormSite } from '../peft/method';
 
 export interface BaseParameter {
   /** timm's name. */
@@ -23,6 +24,23 @@ export function baseParameters(architecture: Architecture): BaseParameter[] {
 /** Patches along one side of the image. */
 export function gridSide({ imageSize, patch }: Pick<Architecture, 'imageSize' | 'patch'>): number {
   return imageSize / patch;
+}
+
+const sitePaths = { qkv: 'attn.qkv', proj: 'attn.proj', fc1: 'mlp.fc1', fc2: 'mlp.fc2' } satisfies Record<Exclude<LinearSite, 'patch_embed'>, string>;
+
+/** timm's name of a linear layer, without `.weight`. */
+export function linearPath(site: LinearSite, block: number): string {
+  return site === 'patch_embed' ? 'patch_embed.proj' : `blocks.${block}.${sitePaths[site]}`;
+}
+
+/** timm's name of a LayerNorm, without `.weight`. */
+export function normPath(site: NormSite, block: number): string {
+  return site === 'norm1' || site === 'norm2' ? `blocks.${block}.${site}` : site;
+}
+
+/** Whether a linear layer of this backbone has a bias. */
+export function hasBias(site: LinearSite, { patchBias, qkvBias }: Architecture): boolean {
+  return site === 'patch_embed' ? patchBias : site !== 'qkv' || qkvBias;
 }
 
 function blockParameters(block: string, { width, hidden, layerScale, qkvBias }: Architecture): BaseParameter[] {

@@ -65,6 +65,36 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, { batch, heads }: Att
   })(q, k, v);
 }
 
+/**
+ * The same attention as a chain of operations, for methods that change its scores before the softmax:
+ * [batch * heads, queries, keys], already divided by sqrt(head width), heads of an image side by side.
+ */
+export function attentionOfScores(
+  { q, k, v }: { q: Tensor; k: Tensor; v: Tensor }, shape: AttentionShape, change: (scores: Tensor) => Tensor,
+): Tensor {
+  const [queries, keys, values] = [q, k, v].map(x => splitHeads(x, shape)) as [Tensor, Tensor, Tensor];
+  const scores = tf.mul(tf.matMul(queries, keys, false, true), 1 / Math.sqrt(queries.shape[2]!));
+  const mixed = tf.matMul(tf.softmax(change(scores)), values);
+  return tf.reshape(tf.transpose(mixed, [1, 0, 2]), q.shape);
+}
+
+/** [tokens * batch, width] -> [batch * heads, tokens, width / heads]. */
+function splitHeads(x: Tensor, { batch, heads }: AttentionShape): Tensor {
+  const [rows, width] = x.shape as [number, number];
+  return tf.transpose(tf.reshape(x, [rows / batch, batch * heads, width / heads]), [1, 0, 2]);
+}
+
+/** x itself, through which no gradient flows back. */
+export function detach(x: Tensor): Tensor {
+  return tf.customGrad(x => ({ value: tf.clone(x as Tensor), gradFunc: (dy: Tensor) => tf.zerosLike(dy) }))(x);
+}
+
+/** Rows that each image gets: [count, width] -> [count * batch, width]; by adding zeros, since the gradient of a sum is cheaper than tile's. */
+export function forEachImage(x: Tensor, batch: number): Tensor {
+  const [count, width] = x.shape as [number, number];
+  return tf.reshape(tf.add(tf.reshape(x, [count, 1, width]), tf.zeros([1, batch, 1])), [count * batch, width]);
+}
+
 /** Keeps x where `mask` (bool, broadcast against x) is 1, divided by the share `keep` that is kept on average. */
 export function applyMask(x: Tensor, mask: Tensor, keep: number): Tensor {
   const scale = 1 / keep;

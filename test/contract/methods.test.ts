@@ -12,8 +12,9 @@ import { tf } from '../../src/engine/tfjs';
 import { loadAdapter, saveAdapter } from '../../src/peft/adapter';
 import { countParameters } from '../../src/peft/count';
 import { foldAdapter } from '../../src/peft/fold';
+import { initialize } from '../../src/peft/initialize';
 import { methods, parseMethodOptions } from '../../src/peft/registry';
-import { trainsBase } from '../../src/peft/trainable';
+import { trainRule } from '../../src/peft/trainable';
 import { frozenTensors, initialState, prepareModel, type Model } from '../../src/train/model';
 import { optimizerScalars } from '../../src/train/optimizer';
 import { evaluationProgram, gradientProgram, trainingProgram } from '../../src/train/program';
@@ -40,7 +41,8 @@ for (const [id, method] of Object.entries(methods)) {
           assert.deepEqual([...state[name]!.shape], [...shape], name);
           assert.equal(state[name]!.data.length, shape.reduce((a, b) => a * b, 1), name);
         }
-        for (const { name } of baseParameters(tinyArchitecture)) assert.equal(typeof trainsBase(method, name), 'boolean');
+        const trains = trainRule(method, tinyArchitecture, model.options);
+        for (const { name } of baseParameters(tinyArchitecture)) assert.equal(typeof trains(name), 'boolean');
         const { trainable, head } = countParameters({ ...model });
         assert.equal(trainable + head, model.trainables.reduce((sum, { name }) => sum + state[name]!.data.length, 0));
       });
@@ -75,7 +77,7 @@ for (const [id, method] of Object.entries(methods)) {
 
       it(`${label}: folded equals unfolded, or folding is refused`, async () => {
         const model = await modelOf(id, options);
-        const added = model.trainables.some(({ source }) => source === 'added');
+        const added = model.tensors.some(({ source }) => source === 'added');
         const trained = randomized(model);
         const fold = () => foldAdapter({ method, options: model.options, architecture: tinyArchitecture, base, trained });
         if (added && !method.fold) return assert.throws(fold, /cannot be folded into the backbone/);
@@ -218,9 +220,9 @@ function stepFeeds(model: Model, step: number, learningRate = 1e-3): HostTensors
 /** Every trained tensor away from special values such as 0, so that no gradient vanishes by accident. */
 function randomized(model: Model, backbone = base): HostTensors {
   const start = initialState(model, { base: backbone, seed: 5 });
-  const noise = initialState({ ...model, trainables: model.trainables.map(t => ({ name: t.name, shape: t.shape, source: 'added', initial: { kind: 'normal', std: 0.1 } })) }, { base, seed: 6 });
-  return Object.fromEntries(model.trainables.map(({ name, shape }) => [
-    name, { shape, data: (start[name]!.data as Float32Array).map((x, i) => x + noise[name]!.data[i]!) },
+  const noise = initialize(model.trainables.map(t => ({ name: t.name, shape: t.shape, source: 'added', initial: { kind: 'normal', std: 0.1 } })), { base, seed: 6 });
+  return Object.fromEntries(model.tensors.map(({ name, shape }) => [
+    name, { shape, data: (start[name]!.data as Float32Array).map((x, i) => x + (noise[name]?.data[i] ?? 0)) },
   ]));
 }
 
