@@ -4,11 +4,14 @@
  */
 import type { DType } from '../program';
 
+/** What products may be computed in where a lower precision is asked for; see half-precision.ts. */
+export type HalfType = 'float16' | 'bfloat16';
+
 export interface Value {
   /** Unique within a trace. */
   id: number;
   shape: readonly number[];
-  dtype: DType | 'int32';
+  dtype: DType | 'int32' | HalfType;
   /** Where it comes from when no node makes it. */
   source?: ValueSource;
 }

@@ -72,7 +72,7 @@ function valueOf({ dataId, shape }: TensorInfo): Value {
   const value = recording.values.get(dataId);
   if (!value) throw new Error('a tensor from outside the program was used in it');
   if (sameShape(value.shape, shape)) return value;
-  return emit('Reshape', [value], [{ shape, dtype: value.dtype }], {})[0]!;
+  return emit('Reshape', [value], [{ shape, dtype: value.dtype as DataType }], {})[0]!;
 }
 
 function emit(kernel: string, inputs: Value[], outputs: { shape: readonly number[]; dtype: DataType }[], attributes: Attributes): Value[] {
@@ -84,7 +84,7 @@ function emit(kernel: string, inputs: Value[], outputs: { shape: readonly number
 function asTensorInfo(value: Value): TensorInfo {
   const dataId = {};
   recording.values.set(dataId, value);
-  return { dataId, shape: [...value.shape], dtype: value.dtype };
+  return { dataId, shape: [...value.shape], dtype: value.dtype as DataType };
 }
 
 function literal(data: Float32Array | Int32Array | Uint8Array, shape: readonly number[], dtype: DataType): Value {

@@ -1,4 +1,5 @@
-import type { OnnxAttribute, OnnxGraph, OnnxNode, OnnxTensor } from './model';
+import type { OnnxAttribute, OnnxGraph, OnnxNode, OnnxTensor, OnnxType } from './model';
+import { dataTypes } from './model';
 
 /** Collects nodes and initialisers under fresh names; equal constants are stored once. */
 export class GraphBuilder {
@@ -39,6 +40,11 @@ export class GraphBuilder {
 
   int64s(values: readonly number[]): string {
     return this.constant(`int64 ${values.join(' ')}`, { shape: [values.length], type: 'int64', data: BigInt64Array.from(values.map(BigInt)) });
+  }
+
+  /** Of a constant, ONNX Runtime does it once. */
+  cast(x: string, type: OnnxType): string {
+    return this.op('Cast', [x], { to: dataTypes[type] });
   }
 
   reshape(x: string, shape: readonly number[]): string {

@@ -1,7 +1,10 @@
 /** How each kernel is put down in ONNX. One entry a kernel; a kernel missing here cannot be written. */
 import type { Node, Value } from '../graph/nodes';
-import { sameShape } from '../graph/nodes';
+import { sameShape, sizeOf } from '../graph/nodes';
 import type { GraphBuilder } from './builder';
+
+/** Types of floating point numbers. */
+export type FloatType = 'float32' | 'float16' | 'bfloat16';
 
 /** Gets the names of the inputs and returns those of the outputs, in the kernel's order. */
 export type Operator = (graph: GraphBuilder, inputs: string[], node: Node) => string[];
@@ -11,7 +14,7 @@ const reduce = (operator: string): Operator => (graph, [x], { attributes }) =>
   [graph.op(operator, [x!, graph.int64s(attributes['axes'] as number[])], { keepdims: attributes['keepDims'] ? 1 : 0 })];
 const softmax = (operator: string): Operator => (graph, [x]) => [graph.op(operator, [x!], { axis: -1 })];
 
-export const operators: Record<string, Operator> = {
+const table: Record<string, Operator> = {
   Abs: simple('Abs'), Add: simple('Add'), Erf: simple('Erf'), Exp: simple('Exp'), Log: simple('Log'), Maximum: simple('Max'),
   Minimum: simple('Min'), Multiply: simple('Mul'), Neg: simple('Neg'), Pow: simple('Pow'), RealDiv: simple('Div'),
   Reciprocal: simple('Reciprocal'), Relu: simple('Relu'), Sigmoid: simple('Sigmoid'), Sqrt: simple('Sqrt'), Sub: simple('Sub'),
@@ -23,7 +26,7 @@ export const operators: Record<string, Operator> = {
   Square: (graph, [x]) => [graph.op('Mul', [x!, x!])],
   Rsqrt: (graph, [x]) => [graph.op('Reciprocal', [graph.op('Sqrt', [x!])])],
   Step: (graph, [x]) => [graph.op('Cast', [graph.op('Greater', [x!, graph.scalar(0)])], { to: 1 })],
-  Cast: (graph, [x]) => [graph.op('Cast', [x!], { to: 1 })],
+  Cast: (graph, [x], { outputs }) => [graph.cast(x!, floatType(outputs[0]!))],
   Select: simple('Where'),
   Concat: (graph, inputs, { attributes }) => [graph.op('Concat', inputs, { axis: attributes['axis'] as number })],
   Reshape: reshape, ExpandDims: reshape,
@@ -37,7 +40,6 @@ export const operators: Record<string, Operator> = {
     const axis = attributes['axis'] as number;
     return graph.split('Split', [x!, graph.int64s(outputs.map(o => o.shape[axis]!))], outputs.length, { axis });
   },
-  BatchMatMul: matMul,
   MatMulAdd: (graph, inputs, { attributes }) =>
     [graph.op('Gemm', inputs, { transA: attributes['transposeA'] ? 1 : 0, transB: attributes['transposeB'] ? 1 : 0 })],
   LayerNormalize: (graph, [x], { inputs, attributes }) => {
@@ -52,14 +54,55 @@ export const operators: Record<string, Operator> = {
   },
   Gelu: (graph, [x]) => [graph.contrib('Gelu', [x!])],
   GeluGradient: geluGradient,
-  Attention: attention,
-  AttentionGradient: attentionGradient,
   ApplyMask: (graph, [x, mask], { attributes }) => {
     // The mask stays one byte an element; it becomes 0 or `scale` in one pass.
     const factor = graph.op('DequantizeLinear', [mask!, graph.scalar(attributes['scale'] as number)]);
     return [graph.op('Mul', [x!, factor])];
   },
 };
+
+/**
+ * A product of rank-3 operands that lie as they were made. `groups first` is [groups, rows, columns], `rows first`
+ * [rows, groups, columns]; a transposed operand has rows and columns exchanged. The product is groups first.
+ */
+export type GroupedProduct = (graph: GraphBuilder, operands: readonly [GroupedOperand, GroupedOperand], scale: GroupedScale) => string;
+
+export interface GroupedOperand {
+  name: string;
+  rowsFirst?: boolean;
+  transposed?: boolean;
+}
+
+export interface GroupedScale {
+  /** The product is multiplied by it; 1 when absent. */
+  alpha?: number;
+  type: FloatType;
+}
+
+/** The table for a runtime that multiplies groups in its own way. */
+export function operatorsWith(product: GroupedProduct): Record<string, Operator> {
+  return {
+    ...table,
+    BatchMatMul: (graph, inputs, node) => matMul(graph, inputs, node, product),
+    Attention: (graph, inputs, node) => attention(graph, inputs, node, product),
+    AttentionGradient: (graph, inputs, node) => attentionGradient(graph, inputs, node, product),
+  };
+}
+
+/** One operator of ONNX Runtime's own takes every operand as it lies. */
+const fusedProduct: GroupedProduct = (graph, [a, b], { alpha = 1 }) => graph.contrib('FusedMatMul', [a.name, b.name], {
+  ...a.transposed && { transA: 1 }, ...b.transposed && { transB: 1 },
+  ...a.rowsFirst && { transBatchA: 1 }, ...b.rowsFirst && { transBatchB: 1 },
+  ...alpha !== 1 && { alpha: { float: alpha } },
+});
+
+/** For ONNX Runtime on processors and CUDA. */
+export const operators = operatorsWith(fusedProduct);
+
+/** The type of floating point number that a value has in a model. */
+export function floatType({ dtype }: Value): FloatType {
+  return dtype === 'float16' || dtype === 'bfloat16' ? dtype : 'float32';
+}
 
 function reshape(graph: GraphBuilder, [x]: string[], { outputs }: Node): string[] {
   return [graph.reshape(x!, outputs[0]!.shape)];
@@ -82,13 +125,18 @@ function sum(graph: GraphBuilder, [x]: string[], node: Node): string[] {
   return [node.attributes['keepDims'] ? row : graph.reshape(row, [shape[1]!])];
 }
 
-function matMul(graph: GraphBuilder, [a, b]: string[], { inputs, outputs, attributes }: Node): string[] {
+function matMul(graph: GraphBuilder, [a, b]: string[], { inputs, outputs, attributes }: Node, product: GroupedProduct): string[] {
   const [transA, transB] = [attributes['transposeA'] ? 1 : 0, attributes['transposeB'] ? 1 : 0];
   const alpha = { float: (attributes['alpha'] as number | undefined) ?? 1 };
   if (inputs.every(i => i.shape.length === 2)) return [graph.op('Gemm', [a!, b!], { transA, transB, alpha })];
   if (!transA && !transB) return [graph.op('MatMul', [a!, b!])];
   if (!sameShape(inputs[0]!.shape.slice(0, -2), outputs[0]!.shape.slice(0, -2))) throw new Error('a transposed product with a broadcast batch');
-  return [graph.contrib('FusedMatMul', [a!, b!], { transA, transB })];
+  const batch = [...inputs[0]!.shape.slice(0, -2)];
+  const flat = (name: string, { shape }: Value) => (batch.length === 1 ? name : graph.reshape(name, [sizeOf(batch), ...shape.slice(-2)]));
+  const made = product(graph, [
+    { name: flat(a!, inputs[0]!), transposed: Boolean(transA) }, { name: flat(b!, inputs[1]!), transposed: Boolean(transB) },
+  ], { type: floatType(outputs[0]!) });
+  return [batch.length === 1 ? made : graph.reshape(made, outputs[0]!.shape)];
 }
 
 /** dy * (Phi(x) + x phi(x)), with t = x / sqrt 2: Phi = (1 + erf t) / 2, x phi(x) = t exp(-t^2) / sqrt pi. */
@@ -109,31 +157,45 @@ function headShape({ inputs, attributes }: Node, q: Value, k: Value): HeadShape 
   return { groups: batch * heads, headWidth, queries: q.shape[0]! / batch, tokens: k.shape[0]! / batch, scale: 1 / Math.sqrt(headWidth) };
 }
 
-/** Rows are token-major, so that [tokens, batch * heads, headWidth] is a view and the products take it as it lies. */
-function attention(graph: GraphBuilder, [q, k, v]: string[], node: Node): string[] {
+/**
+ * Rows are token-major, so that [tokens, batch * heads, headWidth] is a view and the products take it as it lies. With
+ * operands of lower precision, products are made in it, and the softmax in f32.
+ */
+function attention(graph: GraphBuilder, [q, k, v]: string[], node: Node, product: GroupedProduct): string[] {
   const { groups, headWidth, queries, tokens, scale } = headShape(node, node.inputs[0]!, node.inputs[1]!);
-  const [Q, K, V] = [graph.reshape(q!, [queries, groups, headWidth]), graph.reshape(k!, [tokens, groups, headWidth]), graph.reshape(v!, [tokens, groups, headWidth])];
-  const scores = graph.contrib('FusedMatMul', [Q, K], { transB: 1, transBatchA: 1, transBatchB: 1, alpha: { float: scale } });
-  const probabilities = graph.op('Softmax', [scores], { axis: -1 });
-  const mixed = graph.contrib('FusedMatMul', [probabilities, V], { transBatchB: 1 });
+  const view = (name: string, rows: number): GroupedOperand => ({ name: graph.reshape(name, [rows, groups, headWidth]), rowsFirst: true });
+  const type = floatType(node.outputs[0]!);
+  const scores = product(graph, [view(q!, queries), { ...view(k!, tokens), transposed: true }], { alpha: scale, type });
+  const probabilities = narrowed(graph, graph.op('Softmax', [widened(graph, scores, type)], { axis: -1 }), type);
+  const mixed = product(graph, [{ name: probabilities }, view(v!, tokens)], { type });
   return [joinHeads(graph, mixed, node.inputs[0]!), probabilities];
 }
 
-function attentionGradient(graph: GraphBuilder, [dy, q, k, v, o, p]: string[], node: Node): string[] {
+function attentionGradient(graph: GraphBuilder, [dy, q, k, v, o, p]: string[], node: Node, product: GroupedProduct): string[] {
   const [q0, k0] = [node.inputs[1]!, node.inputs[2]!];
-  const { groups, headWidth, queries, tokens, scale } = headShape(node, q0, k0);
-  const view = (x: string, rows: number) => graph.reshape(x, [rows, groups, headWidth]);
-  const [D, Q, K, V] = [view(dy!, queries), view(q!, queries), view(k!, tokens), view(v!, tokens)];
-  const share = graph.op('ReduceSum', [view(graph.op('Mul', [dy!, o!]), queries), graph.int64s([2])], { keepdims: 1 });
+  const { groups, headWidth, queries, tokens, scale: alpha } = headShape(node, q0, k0);
+  const type = floatType(node.outputs[0]!);
+  const shaped = (name: string, rows: number) => graph.reshape(name, [rows, groups, headWidth]);
+  const view = (name: string, rows: number): GroupedOperand => ({ name: shaped(name, rows), rowsFirst: true });
+  const wide = (name: string) => widened(graph, name, type);
+  const share = graph.op('ReduceSum', [shaped(graph.op('Mul', [wide(dy!), wide(o!)]), queries), graph.int64s([2])], { keepdims: 1 });
   const delta = graph.op('Transpose', [share], { perm: [1, 0, 2] });
-  const dp = graph.contrib('FusedMatMul', [D, V], { transB: 1, transBatchA: 1, transBatchB: 1 });
-  const ds = graph.op('Mul', [p!, graph.op('Sub', [dp, delta])]);
-  const alpha = { float: scale };
+  const D = view(dy!, queries);
+  const dp = product(graph, [D, { ...view(v!, tokens), transposed: true }], { type });
+  const ds = narrowed(graph, graph.op('Mul', [wide(p!), graph.op('Sub', [wide(dp), delta])]), type);
   return [
-    joinHeads(graph, graph.contrib('FusedMatMul', [ds, K], { transBatchB: 1, alpha }), q0),
-    joinHeads(graph, graph.contrib('FusedMatMul', [ds, Q], { transA: 1, transBatchB: 1, alpha }), k0),
-    joinHeads(graph, graph.contrib('FusedMatMul', [p!, D], { transA: 1, transBatchB: 1 }), k0),
+    joinHeads(graph, product(graph, [{ name: ds }, view(k!, tokens)], { alpha, type }), q0),
+    joinHeads(graph, product(graph, [{ name: ds, transposed: true }, view(q!, queries)], { alpha, type }), k0),
+    joinHeads(graph, product(graph, [{ name: p!, transposed: true }, D], { type }), k0),
   ];
+}
+
+function widened(graph: GraphBuilder, x: string, type: FloatType): string {
+  return type === 'float32' ? x : graph.cast(x, 'float32');
+}
+
+function narrowed(graph: GraphBuilder, x: string, type: FloatType): string {
+  return type === 'float32' ? x : graph.cast(x, type);
 }
 
 function joinHeads(graph: GraphBuilder, x: string, like: Value): string {

@@ -6,9 +6,21 @@ import type { HostTensors } from '../program';
 import { GraphBuilder } from './builder';
 import type { OnnxNode, OnnxTensor } from './model';
 import { encodeModel } from './model';
-import { operators } from './operators';
+import { floatType, operators, type Operator } from './operators';
+
+/** What a runtime's kernels ask for. */
+export interface Dialect {
+  operators: Record<string, Operator>;
+  /** How masks are fed: one byte an element either way. */
+  masks: 'uint8' | 'bool';
+}
+
+/** ONNX Runtime on processors and CUDA. */
+export const standardDialect: Dialect = { operators, masks: 'uint8' };
 
 export interface WriteOptions {
+  /** standardDialect when absent. */
+  dialect?: Dialect;
   constants: HostTensors;
   /** Constants inside the model are prepacked and fast; as feeds they are shared between models and not copied. */
   constantsAs: 'initializers' | 'feeds';
@@ -17,6 +29,7 @@ export interface WriteOptions {
 /** The model and how its inputs and outputs are called: a feed, state or constant by its own name, an update as `name'`. */
 export function writeOnnx(trace: Trace, options: WriteOptions): Uint8Array {
   const graph = new GraphBuilder();
+  const { operators: table } = options.dialect ?? standardDialect;
   const names = new Map<Value, string>();
   const inputs: OnnxTensor[] = [];
   const nameOf = (value: Value): string => {
@@ -24,7 +37,7 @@ export function writeOnnx(trace: Trace, options: WriteOptions): Uint8Array {
     return names.get(value)!;
   };
   for (const node of trace.nodes) {
-    const operator = operators[node.kernel];
+    const operator = table[node.kernel];
     if (!operator) throw new UserError({ what: `the ONNX writer has no operator for kernel '${node.kernel}'`, where: 'engine graph' });
     operator(graph, node.inputs.map(nameOf), node).forEach((name, i) => names.set(node.outputs[i]!, name));
   }
@@ -43,7 +56,8 @@ function declare(value: Value, { graph, inputs, options }: DeclareContext): stri
   const { source, shape, dtype } = value;
   if (!source) throw new Error(`value ${value.id} is read before it is made`);
   if (source.kind === 'literal') return declareLiteral(value, graph);
-  const tensor: OnnxTensor = { name: source.name, shape, type: dtype === 'bool' ? 'uint8' : 'float32' };
+  const { masks } = options.dialect ?? standardDialect;
+  const tensor: OnnxTensor = { name: source.name, shape, type: dtype === 'bool' ? masks : floatType(value) };
   if (source.kind === 'constant' && options.constantsAs === 'initializers') {
     return graph.constant(source.name, { ...tensor, data: options.constants[source.name]!.data });
   }
