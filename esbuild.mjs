@@ -9,7 +9,7 @@ export const root = path.dirname(fileURLToPath(import.meta.url));
 const require = createRequire(import.meta.url);
 
 /** Native packages are never bundled; they are found in node_modules at run time, and never by the extension host. */
-export const natives = ['onnxruntime-node', 'sharp', '@tensorflow/tfjs-node-gpu'];
+export const natives = ['onnxruntime-node', 'sharp'];
 
 const node = {
   platform: 'node', format: 'cjs', target: 'node20', external: natives, outExtension: { '.js': '.cjs' },
@@ -25,6 +25,7 @@ export function common(overrides = {}) {
   return {
     absWorkingDir: root, bundle: true, sourcemap: true, outdir: 'dist', logLevel: 'warning', legalComments: 'none',
     define: { 'process.env.NODE_ENV': '"production"' },
+    alias: { '@tensorflow/tfjs': '@tensorflow/tfjs-core' }, // tfjs-node asks for the whole family, and needs its core
     plugins: [methodTable()],
     ...overrides,
   };

@@ -1,6 +1,6 @@
 /**
- * Programs run operation by operation under a tfjs backend: `cpu`, the reference for gradients, and `wasm`, which is
- * always there.
+ * Programs run operation by operation under a tfjs backend: `cpu`, the reference for gradients, `wasm`, which is always
+ * there, and `tensorflow`, which its engine registers beforehand.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { UserError } from '../common/errors';
@@ -10,7 +10,7 @@ import type { DType, HostTensor, HostTensors, Program, Session, SessionOptions, 
 import { tf } from './tfjs';
 import { registerWasm } from './wasm';
 
-export type EagerBackend = 'cpu' | 'wasm';
+export type EagerBackend = 'cpu' | 'wasm' | 'tensorflow';
 
 export async function openEager(backend: EagerBackend, options: SessionOptions): Promise<Session> {
   await useBackend(backend);
@@ -54,7 +54,7 @@ const prepared = new Map<EagerBackend, Promise<void>>();
 
 async function prepare(backend: EagerBackend): Promise<void> {
   if (backend === 'cpu') await import('@tensorflow/tfjs-backend-cpu');
-  else await registerWasm();
+  else if (backend === 'wasm') await registerWasm();
   registerComposedKernels(backend);
 }
 

@@ -2,10 +2,12 @@ import { UserError } from '../common/errors';
 import { openEager } from './eager';
 import { openGraph } from './graph';
 import type { Engine, EngineId } from './program';
+import { openTensorflow } from './tensorflow';
 
 /** Every engine there is; which one trains is found by measurement (choose.ts). */
 export const engines: Record<EngineId, Engine> = {
   graph: engine({ id: 'graph', deterministic: true, precisions: ['f32'], open: openGraph }),
+  tensorflow: engine({ id: 'tensorflow', deterministic: true, precisions: ['f32', 'tf32', 'bf16'], open: openTensorflow }),
   wasm: engine({ id: 'wasm', deterministic: true, precisions: ['f32'], open: options => openEager('wasm', options) }),
   cpu: engine({ id: 'cpu', deterministic: true, precisions: ['f32'], open: options => openEager('cpu', options) }),
 };

@@ -52,6 +52,8 @@ export interface Session {
   readState(): Promise<HostTensors>;
   /** Overwrites state by name; names left out keep their value. */
   writeState(values: HostTensors): Promise<void>;
+  /** How it executes, in words, where an engine has several ways: attempts and doctor show it. It may change at a call. */
+  execution?(): string;
   dispose(): Promise<void>;
 }
 
