@@ -7,6 +7,7 @@ import { UserError } from '../common/errors';
 import { findProgram } from './eager';
 import { checkFeeds } from './feeds';
 import { inPlaceState } from './graph/in-place';
+import { passesLeftOut } from './graph/left-out';
 import type { Trace } from './graph/nodes';
 import { sizeOf } from './graph/nodes';
 import { optimize } from './graph/passes';
@@ -77,11 +78,6 @@ async function compile(ort: Ort, program: Program, options: SessionOptions): Pro
     updates: [...traced.updates.keys()].map(name => ({ name, inPlace: inPlace.has(name) })),
     fetches: new Map([...traced.fetches].map(([name, { shape }]) => [name, shape])),
   };
-}
-
-/** For diagnosis: PEFT_LAB_WITHOUT_PASSES=narrow-rows,fuse-sums runs the graph as it was traced in these respects. */
-function passesLeftOut(): string[] {
-  return (process.env['PEFT_LAB_WITHOUT_PASSES'] ?? '').split(',').filter(Boolean);
 }
 
 /**
