@@ -17,7 +17,7 @@ const node = {
 };
 const bundles = [
   { ...node, entryPoints: { extension: 'src/extension/extension.ts' }, external: ['vscode'] },
-  { ...node, entryPoints: { cli: 'src/cli/cli.ts', worker: 'src/worker/worker.ts', probe: 'src/worker/probe.ts', 'batch-loader': 'src/data/batch-loader.ts' } },
+  { ...node, entryPoints: { cli: 'src/cli/cli.ts', worker: 'src/worker/worker.ts', probe: 'src/worker/probe.ts', 'runtime-check': 'src/runtime/check-process.ts', 'batch-loader': 'src/data/batch-loader.ts' } },
   { entryPoints: { panel: 'webview/panel.ts' }, platform: 'browser', format: 'iife', target: 'es2022', outdir: 'dist/webview' },
 ];
 
@@ -50,13 +50,20 @@ function methodTable() {
   };
 }
 
-/** The wasm binaries that tfjs loads from a folder at run time. */
+/** The wasm binaries that tfjs loads from a folder at run time, and the C++ sources of TensorFlow's binding. */
 function copyAssets(folder) {
   const wasm = path.dirname(require.resolve('@tensorflow/tfjs-backend-wasm/package.json'));
   fs.mkdirSync(path.resolve(root, folder), { recursive: true });
   for (const file of ['tfjs-backend-wasm.wasm', 'tfjs-backend-wasm-simd.wasm']) {
     fs.copyFileSync(path.join(wasm, 'dist', file), path.resolve(root, folder, file));
   }
+  // What `peft-lab runtime install tensorflow` compiles on the user's machine.
+  copyFolder(path.join(path.dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json')), 'binding'), path.resolve(root, folder, 'native/binding'));
+  copyFolder(path.join(path.dirname(require.resolve('node-api-headers/package.json')), 'include'), path.resolve(root, folder, 'native/node-api'));
+}
+
+function copyFolder(from, to) {
+  fs.cpSync(from, to, { recursive: true });
 }
 
 /** `folder` takes the place of dist/. */

@@ -11,12 +11,6 @@ import { dataFolder } from './paths';
 export const runtimeKinds = ['tensorflow', 'cuda'] as const;
 export type RuntimeKind = typeof runtimeKinds[number];
 
-/** Where the Node.js module lies in a runtime, relative to its folder. */
-export const runtimeModule: Record<RuntimeKind, string> = {
-  tensorflow: 'node_modules/@tensorflow/tfjs-node',
-  cuda: 'node_modules/onnxruntime-node',
-};
-
 const checkSchema = z.strictObject({
   /** Whether it loaded and computed, in a process of its own. */
   works: z.boolean(),
@@ -41,7 +35,7 @@ export const runtimeSchema = z.object({
   installed: z.iso.datetime(),
   /** On disk. */
   bytes: z.int(),
-  /** The Node.js module to load. */
+  /** What an engine loads: TensorFlow's binding (lib/tfjs_binding.node), or a copy of the package onnxruntime-node. */
   module: z.string(),
   /** Folders with shared libraries, in the order in which they are searched. */
   libraries: z.array(z.string()),

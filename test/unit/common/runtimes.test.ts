@@ -11,7 +11,7 @@ const platform = 'linux', arch = 'x64';
 function manifest(given: Partial<RuntimeManifest> = {}): RuntimeManifest {
   return {
     format: 1, kind: 'tensorflow', version: '2.21.0', platform, arch, gpu: false, installed: '2026-01-02T03:04:05.000Z', bytes: 1,
-    module: 'node_modules/@tensorflow/tfjs-node', libraries: ['site/tensorflow'], cudaData: null, packages: [], check: null, ...given,
+    module: 'lib/tfjs_binding.node', libraries: ['site/tensorflow'], cudaData: null, packages: [], check: null, ...given,
   };
 }
 
@@ -47,7 +47,7 @@ describe('installed runtimes', () => {
     const folder = put(own, 'h', manifest({ gpu: true, version: '2.20.0' }));
     const found = findRuntime('tensorflow', search)!;
     assert.equal(found.version, '2.20.0');
-    assert.equal(runtimeModulePath(found), path.join(folder, 'node_modules/@tensorflow/tfjs-node'));
+    assert.equal(runtimeModulePath(found), path.join(folder, 'lib/tfjs_binding.node'));
   });
 
   it('compare versions by their numbers', () => {
