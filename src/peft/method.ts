@@ -29,6 +29,8 @@ export interface Method<Options = Record<string, unknown>> {
   identityAtStart(options: Options): true | string;
   /** How the method takes part in the forward pass. */
   act?: Hooks<Options>;
+  /** What its gradient takes for a constant on purpose, where it is therefore not the slope of the loss. */
+  detached?: string;
   /**
    * New values of base tensors that make the inserted tensors redundant; absent where that cannot be. A text is the
    * reason why it cannot be with these options or on this backbone.

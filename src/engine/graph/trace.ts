@@ -100,10 +100,8 @@ function registerOnce(): void {
   registered = true;
   tf.registerBackend('trace', () => new TraceBackend(), 0);
   for (const kernelName of Object.keys(kernelShapes)) tf.registerKernel({ kernelName, backendName: 'trace', kernelFunc: recorder(kernelName) });
-  const same: KernelFunc = ({ inputs }) => {
-    const { dataId, shape, dtype } = inputs['x'] as TensorInfo; // not the tensor itself: tfjs would take it for the same one
-    return { dataId, shape, dtype };
-  };
+  // The same value under a data id of its own: tfjs counts tensors of one id wrongly where its backend disposes of it at once.
+  const same: KernelFunc = ({ inputs }) => asTensorInfo(valueOf(inputs['x'] as TensorInfo));
   tf.registerKernel({ kernelName: 'Identity', backendName: 'trace', kernelFunc: same });
   const fill = (shape: readonly number[], value: number, dtype: DataType) => asTensorInfo(
     newValue(shape, dtype, { kind: 'literal', data: Float32Array.of(value), uniform: value }));
