@@ -1,4 +1,3 @@
-import path from 'node:path';
 import type { z } from 'zod';
 import { UserError } from '../common/errors';
 import { explainIssues, pathText } from '../common/explain-issues';
@@ -39,10 +38,10 @@ export const count: Command = {
 async function findArchitecture({ arch, backbone }: Readonly<Record<string, string>>): Promise<Architecture> {
   if (backbone) return (await (await import('../vit/weights')).readArchitecture(await backboneFile(backbone, process.cwd()))).architecture;
   if (!arch) throw new UserError({ what: 'neither --arch nor --backbone is given', remedy: `Usage: peft-lab ${usage}` });
-  const { presets } = await import('../vit/presets');
-  const name = path.basename(arch);
-  if (Object.hasOwn(presets, name)) return presets[name]!;
-  const near = nearest(name, Object.keys(presets));
+  const { findPreset, presetNames, presets } = await import('../vit/presets');
+  const preset = findPreset(arch);
+  if (preset) return preset;
+  const near = nearest(arch, presetNames());
   throw new UserError({ what: `unknown architecture "${arch}"${near ? `; did you mean "${near}"?` : ''}`, where: '--arch', remedy: `Known: ${Object.keys(presets).join(', ')}. Or name a file with --backbone.` });
 }
 

@@ -30,7 +30,7 @@ export async function prepareStudy(loaded: LoadedStudy, onProgress: (text: strin
 }
 
 async function findFacts({ study, name, folder }: LoadedStudy): Promise<StudyFacts> {
-  const { readArchitecture, fingerprintFile } = await import('../vit/weights');
+  const { readArchitecture, fingerprintBackbone } = await import('../vit/weights');
   const { countParameters } = await import('../peft/count');
   const { findMethod, methods } = await import('../peft/registry');
   const { recipeVersion } = await import('../train/recipe-version');
@@ -39,7 +39,7 @@ async function findFacts({ study, name, folder }: LoadedStudy): Promise<StudyFac
   const { architecture, normalization, warnings } = await readArchitecture(file, overrides);
   return {
     study: name, methods, recipeVersion,
-    backbone: { name: given ?? path.basename(file).replace(/\.(safetensors|npz)$/i, ''), file, fingerprint: await fingerprintFile(file), architecture, warnings, normalization },
+    backbone: { name: given ?? path.basename(file).replace(/\.(safetensors|npz)$/i, ''), file, fingerprint: await fingerprintBackbone(file), architecture, warnings, normalization },
     init: study.recipe.init === undefined ? null : fingerprintAdapter(path.resolve(folder, study.recipe.init)),
     count: ({ method, options, classes }) => countParameters({ architecture, method: findMethod(method), options, classes }),
   };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { baseParameters } from '../../../src/vit/architecture';
-import { presets } from '../../../src/vit/presets';
+import { findPreset, presetNames, presets } from '../../../src/vit/presets';
 
 /** Parameters without head and mask token: the published study for ViT-B/16, CLIP and DINOv2, the released models for the rest. */
 const counts: Record<string, number> = {
@@ -19,6 +19,18 @@ const counts: Record<string, number> = {
   vit_small_patch14_dinov2: 21_628_800,
   vit_base_patch14_dinov2: 85_724_928,
   vit_large_patch14_dinov2: 303_227_904,
+  // As timm 1.0 counts them without a head.
+  vit_small_patch32_224: 22_493_952,
+  vit_base_patch16_384: 86_090_496,
+  deit_base_patch16_384: 86_090_496,
+  vit_large_patch32_224: 305_510_400,
+  vit_huge_patch14_224: 630_764_800,
+  vit_base_patch32_clip_224: 87_456_000,
+  vit_large_patch14_clip_224: 303_179_776,
+  vit_large_patch14_clip_336: 303_507_456,
+  mae_vit_base_patch16: 85_798_656,
+  mae_vit_large_patch16: 303_301_632,
+  mae_vit_huge_patch14: 630_764_800,
 };
 
 describe('base parameters', () => {
@@ -38,5 +50,16 @@ describe('base parameters', () => {
       'blocks.0.norm2.weight', 'blocks.0.norm2.bias', 'blocks.0.mlp.fc1.weight', 'blocks.0.mlp.fc1.bias',
       'blocks.0.mlp.fc2.weight', 'blocks.0.mlp.fc2.bias', 'blocks.0.ls2.gamma', 'norm.weight', 'norm.bias',
     ]);
+  });
+});
+
+describe('architectures by name', () => {
+  it('are found by timm\'s names with owner and tag, and by their authors\'', () => {
+    for (const name of presetNames()) assert.ok(findPreset(name), name);
+    assert.equal(findPreset('timm/vit_base_patch16_224.augreg_in21k'), presets['vit_base_patch16_224']);
+    assert.equal(findPreset('vit_base_patch16_clip_quickgelu_224.openai'), presets['vit_base_patch16_clip_224']);
+    assert.equal(findPreset('ViT-L/14'), presets['vit_large_patch14_clip_224']);
+    assert.equal(findPreset('facebook/dinov2-base'), presets['vit_base_patch14_dinov2']);
+    assert.equal(findPreset('resnet50'), null);
   });
 });
