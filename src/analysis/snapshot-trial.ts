@@ -72,7 +72,7 @@ function errorOf({ status, attempts }: StoredTrial): string | null {
 function phaseOf({ status, events }: StoredTrial): { phase?: string } {
   const latest = events.findLast(e => e.type !== 'warning');
   if (status !== 'running' || !latest) return {};
-  if (latest.type === 'prepare') return { phase: `reading images, ${latest.done} of ${latest.total}` };
+  if (latest.type === 'prepare') return { phase: `${latest.activity === 'features' ? 'computing features' : 'reading images'}, ${latest.done} of ${latest.total}` };
   if (latest.type === 'phase' && latest.phase !== 'training') return { phase: latest.phase };
   return {};
 }

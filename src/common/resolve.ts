@@ -42,6 +42,7 @@ export function resolveTrial({ study, facts, dataSet, entry, assignment, seed }:
     evaluation: study.evaluation,
     assignment,
     engine: study.engine,
+    prefixCache: study.prefixCache,
     parameters: facts.count({ method: entry.method, options, classes: dataSet.classes.length }),
     ...facts.init && { initFingerprint: facts.init.fingerprint },
   };

@@ -130,6 +130,15 @@ const evaluationSchema = z.strictObject({
     .describe('Further test sets with the same classes, evaluated once at the end.'),
 });
 
+const prefixCacheSchema = z.union([
+  z.literal('off'),
+  z.strictObject({
+    precision: z.enum(['f32', 'f16']).default('f32').describe('f32 gives the numbers of a training without it; f16 takes half the room and rounds to 11 bits.'),
+    maxGB: z.number().positive().default(20).describe('What the features of all studies may take on disk; the oldest give way.'),
+  }),
+]).describe('What nothing that trains reaches is computed once and kept on disk, or "off". `peft-lab plan` says how large it gets.');
+export type PrefixCache = z.infer<typeof prefixCacheSchema>;
+
 /** The whole file. `methods` decides which ids and options are accepted. */
 export function studySchema(methods: readonly MethodOptionSchema[]) {
   return z.strictObject({
@@ -145,6 +154,7 @@ export function studySchema(methods: readonly MethodOptionSchema[]) {
     }).prefault({}),
     recipe: recipeSchema.prefault({}),
     evaluation: evaluationSchema.prefault({}),
+    prefixCache: prefixCacheSchema.prefault({}),
     engine: z.enum(engineChoices).default('auto'),
     launcher: z.enum(['local']).default('local'),
     output: z.string().optional().describe('The store; <study>.peft beside the study file when absent.'),

@@ -7,13 +7,14 @@ import type { Trial } from './trial';
  * out where they have the value that trials before them were computed with.
  */
 export function trialId(trial: Omit<Trial, 'id'>): string {
-  const { backbone, data, method, recipe, recipeVersion, evaluation, initFingerprint } = trial;
+  const { backbone, data, method, recipe, recipeVersion, evaluation, initFingerprint, prefixCache } = trial;
   const { init: _path, precision, ...numbers } = recipe;
   return shortHash({
     backbone: { fingerprint: backbone.fingerprint, architecture: backbone.architecture },
     data: { fingerprint: data.fingerprint, classes: data.classes, onBadImage: data.onBadImage },
     method: { id: method.id, version: method.version, options: method.options },
     recipe: { ...numbers, ...precision !== 'f32' && { precision } }, recipeVersion, init: initFingerprint,
+    ...typeof prefixCache === 'object' && prefixCache.precision !== 'f32' && { prefixPrecision: prefixCache.precision },
     evaluation: { ...evaluation, extra: evaluation.extra.map(({ name, split }) => ({ name, split })) },
   });
 }

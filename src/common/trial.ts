@@ -1,6 +1,6 @@
 /** A trial, its events and its result, as the files of the store hold them. Plain data, read by every side. */
 import type { EngineChoice } from './engines';
-import type { Evaluation, Recipe } from './study';
+import type { Evaluation, PrefixCache, Recipe } from './study';
 
 /** The backbone's shape; see vit/architecture.ts for how it is found. */
 export interface Architecture {
@@ -76,6 +76,8 @@ export interface Trial {
   assignment: Record<string, number | string | boolean>;
   /** Engine asked for; not part of the id. */
   engine: EngineChoice;
+  /** Of it only a precision other than f32 is part of the id. Absent in trials of earlier versions, which had none. */
+  prefixCache?: PrefixCache;
   parameters: ParameterCount;
   /** Hash of the adapter that `recipe.init` names; stands in the id for its path. */
   initFingerprint?: string;
@@ -101,8 +103,8 @@ export interface Metrics {
 /** One line of events.jsonl; `time` is milliseconds since 1970. */
 export type TrialEvent =
   | { type: 'phase'; time: number; phase: 'preparing' | 'training' | 'evaluating'; detail?: string }
-  /** Decoding before the first step. */
-  | { type: 'prepare'; time: number; done: number; total: number; what: string }
+  /** Before the first step: decoding, or computing the features of a frozen prefix. */
+  | { type: 'prepare'; time: number; done: number; total: number; what: string; activity?: 'features' }
   | { type: 'step'; time: number; step: number; totalSteps: number; epoch: number; epochs: number; loss: number; learningRate: number; imagesPerSecond: number }
   | { type: 'epoch'; time: number; epoch: number; step: number; train: { loss: number }; validation?: Metrics; test?: Metrics; seconds: number; imagesPerSecond: number }
   | { type: 'warning'; time: number; message: string }
@@ -139,6 +141,8 @@ export interface TrialResult {
   epochs: number;
   /** Seconds in training steps over all attempts. */
   trainSeconds: number;
+  /** What a frozen prefix spared; absent where nothing was cached. */
+  prefix?: PrefixUse;
   imagesPerSecond: number;
   peakMemoryMiB: number;
   last: EpochScore;
@@ -150,6 +154,14 @@ export interface TrialResult {
   skippedImages: { path: string; reason: string }[];
   classCounts: Record<string, number[]>;
   warnings: string[];
+}
+
+/** How much of the forward pass was computed before the first step, by stages of vit/stages.ts; 0 is nothing. */
+export interface PrefixUse {
+  training: number;
+  evaluation: number;
+  /** Spent on it by the last attempt, reading what was there included. */
+  seconds: number;
 }
 
 export interface EpochScore {

@@ -37,6 +37,7 @@ async function serve(port: MessagePort, options: LoaderOptions): Promise<void> {
     port.on('message', (message: ToLoader) => {
       if (message.type === 'start') void runStream(message.stream, message.plan);
       else if (message.type === 'stop') stop(streams.get(message.stream));
+      else if (message.type === 'images') records = undefined;
       else if (message.type === 'records') void readRecords(message.source);
       else giveBack(streams.get(message.stream), message.buffers, pool);
     });

@@ -69,8 +69,9 @@ export type ToLoader =
   /** The caller is done with a batch. */
   | { type: 'recycle'; stream: number; buffers: BatchBuffers }
   | { type: 'stop'; stream: number }
-  /** From now on streams read records. */
-  | { type: 'records'; source: RecordSource };
+  /** From now on streams read records; or images again. */
+  | { type: 'records'; source: RecordSource }
+  | { type: 'images' };
 
 export type FromLoader =
   | { type: 'progress'; done: number; total: number }

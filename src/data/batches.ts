@@ -27,6 +27,8 @@ export interface Batches {
    * there are any, nothing changes. Not while a stream is read.
    */
   readRecords(source: RecordSource): Promise<number[]>;
+  /** Undoes readRecords. */
+  readImages(): void;
   close(): Promise<void>;
 }
 
@@ -68,7 +70,7 @@ export async function openBatches({ onProgress, ...options }: BatchOptions): Pro
   const samples = usable.map(i => options.samples[i]!);
   const steps = (batchSize: number, dropLast: boolean) => stepsPerEpoch({ samples: samples.length, batchSize, dropLast });
   return {
-    usable: samples, skipped, contents, stepsPerEpoch: steps, readRecords: loader.readRecords,
+    usable: samples, skipped, contents, stepsPerEpoch: steps, readRecords: loader.readRecords, readImages: loader.readImages,
     training(plan) {
       if (!steps(plan.batchSize, plan.dropLast)) throw new UserError({ what: `${samples.length} images do not fill one batch of ${plan.batchSize}`, where: 'recipe.batchSize', remedy: 'Choose a smaller batch, or set "dropLast": false.' });
       return loader.stream({ ...plan, purpose: 'training' });
@@ -84,6 +86,7 @@ export async function openBatches({ onProgress, ...options }: BatchOptions): Pro
 interface Loader {
   prepare(onProgress: BatchOptions['onProgress']): Promise<{ usable: number[]; contents: string[]; skipped: Batches['skipped'] }>;
   readRecords(source: RecordSource): Promise<number[]>;
+  readImages(): void;
   stream(plan: StreamPlan): AsyncIterableIterator<Batch>;
   close(): Promise<void>;
 }
@@ -143,6 +146,7 @@ function startLoader(options: LoaderOptions): Loader {
         receivers.delete(preparation);
       }
     },
+    readImages: () => post({ type: 'images' }),
     async *stream(plan) {
       const id = ++streams, queue = listen(id);
       post({ type: 'start', stream: id, plan });

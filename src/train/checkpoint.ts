@@ -26,7 +26,7 @@ export interface Progress {
   seconds: number;
   /** Without the first step of an attempt, which may compile. */
   timed: { images: number; seconds: number };
-  /** What computed: `graph, 2 threads`; more than one where attempts differed. */
+  /** What computed: `graph, 2 threads`, `graph, 2 threads, frozen prefix cached`; more than one where attempts differed. */
   engines: string[];
 }
 

@@ -1,6 +1,6 @@
 /** Logits and metrics of a split, in its samples' order. */
 import type { Metrics } from '../common/trial';
-import type { Batches } from '../data/batches';
+import type { Batch, Batches } from '../data/batches';
 import type { Session } from '../engine/program';
 import { computeMetrics } from './metrics';
 import type { Model } from './model';
@@ -14,7 +14,7 @@ export interface Evaluated {
 export interface EvaluateOptions {
   /** Has the program `evaluate`. */
   session: Session;
-  model: Pick<Model, 'batch' | 'classes' | 'architecture'>;
+  model: Pick<Model, 'batch' | 'classes'>;
   batches: Batches;
   /** Looked at between batches: true gives up. */
   stopRequested(): boolean;
@@ -28,7 +28,7 @@ export async function evaluate({ session, model, batches, stopRequested, onProgr
   const logits = new Float32Array(total * classes);
   let done = 0;
   for await (const batch of batches.inOrder({ batchSize })) {
-    const output = await session.call('evaluate', { patches: patchFeed(batch.patches, model) });
+    const output = await session.call('evaluate', { patches: patchFeed(batch) });
     logits.set((output['logits']!.data as Float32Array).subarray(0, batch.count * classes), done * classes);
     done += batch.count;
     onProgress?.(done, total);
@@ -38,9 +38,8 @@ export async function evaluate({ session, model, batches, stopRequested, onProgr
   return { logits, metrics: computeMetrics(logits, batches.usable.map(({ label }) => label), classes) };
 }
 
-/** Patches as the programs take them, [tokens * batch, 3 * patch^2]. */
-export function patchFeed(patches: Float32Array, { architecture: { patch } }: Pick<Model, 'architecture'>) {
-  const columns = 3 * patch ** 2;
+/** Patches, or what a frozen prefix made of them, as the programs take them: [tokens * batch, columns]. */
+export function patchFeed({ patches, columns }: Pick<Batch, 'patches' | 'columns'>) {
   return { shape: [patches.length / columns, columns], data: patches };
 }
 

@@ -23,6 +23,8 @@ export interface TrainRun {
   /** Has the programs `train` and `evaluate` and the initial state. */
   session: Session;
   engine: { id: EngineId; threads: number };
+  /** What else decides the bits, for the record: that a frozen prefix is cached. */
+  inputs?: string | null;
   data: { train: Batches; evaluated: Partial<Record<EvaluatedSplit, Batches>> };
   checkpointFile: string;
   /** Looked at after every step. */
@@ -93,7 +95,7 @@ async function resume(run: TrainRun, plan: Plan): Promise<Trained> {
   const { id, threads } = run.engine;
   const checkpoint = await readCheckpoint(run.checkpointFile, run.trial.id);
   const progress = checkpoint?.progress ?? initialProgress();
-  const engine = `${id}, ${threads} thread${threads === 1 ? '' : 's'}`;
+  const engine = [`${id}, ${threads} thread${threads === 1 ? '' : 's'}`, ...run.inputs ? [run.inputs] : []].join(', ');
   if (!progress.engines.includes(engine)) progress.engines.push(engine);
   if (checkpoint) {
     await run.session.writeState(checkpoint.state);

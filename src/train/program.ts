@@ -10,26 +10,52 @@ import type { Architecture } from '../common/trial';
 import type { Program, TensorSpec, Tensors } from '../engine/program';
 import { tf } from '../engine/tfjs';
 import { bindMethod, type TrainingNoise } from '../peft/bind';
-import { forward } from '../vit/forward';
+import { forward, forwardTo, type ForwardOptions, type ForwardOutput } from '../vit/forward';
 import { crossEntropy } from '../vit/operations';
+import { stageActivation, stageShape } from '../vit/stages';
 import type { Model, ModelSpec } from './model';
 import { adamw, optimizerFeeds } from './optimizer';
 
-export function trainingProgram(model: Model): Program {
+/** Where a program starts: what comes before is computed once and fed as `patches`; see vit/stages.ts. */
+export interface ProgramStart {
+  stage?: number | undefined;
+}
+
+export function trainingProgram(model: Model, { stage = 0 }: ProgramStart = {}): Program {
   return {
-    feeds: [...lossFeeds(model), ...maskFeeds(model), ...optimizerFeeds],
+    feeds: [...lossFeeds(model, stage), ...maskFeeds(model), ...optimizerFeeds],
     run(tensors) {
-      const { loss, gradients } = lossAndGradients(model, tensors, noiseOf(model, tensors));
+      const { loss, gradients } = lossAndGradients(model, tensors, { noise: noiseOf(model, tensors), stage });
       return { fetches: { loss }, state: adamw(gradients, tensors) };
     },
   };
 }
 
 /** Feed `patches`; fetch `logits` [batch, classes]. No dropout, no drop path. */
-export function evaluationProgram(model: Omit<ModelSpec, 'dropPath' | 'dropout'>): Program {
+export function evaluationProgram(model: Omit<ModelSpec, 'dropPath' | 'dropout'>, { stage = 0 }: ProgramStart = {}): Program {
+  return {
+    feeds: [patchesFeed(model, stage)],
+    run: tensors => ({ fetches: { logits: outputs(model, tensors, { noise: null, stage }).logits }, state: {} }),
+  };
+}
+
+/** Feed `patches`; fetch `prefix`: what a program that starts at `stage` is fed for these images. */
+export function prefixProgram(model: Omit<ModelSpec, 'dropPath' | 'dropout'>, stage: number): Program {
   return {
     feeds: [patchesFeed(model)],
-    run: tensors => ({ fetches: { logits: logits(model, tensors, null) }, state: {} }),
+    run: tensors => ({ fetches: { prefix: forwardTo(stage, passOptions(model, tensors, null)) }, state: {} }),
+  };
+}
+
+/** Everything in a forward pass that a prefix may end at, `stage/<k>`, and `logits`; to find out what depends on what. */
+export function stagesProgram(model: Model, { training }: { training: boolean }): Program {
+  return {
+    feeds: [patchesFeed(model), ...training ? maskFeeds(model) : []],
+    run(tensors) {
+      const { logits, activations } = outputs(model, tensors, { noise: training ? noiseOf(model, tensors) : null, stage: 0 });
+      const stages = Array.from({ length: model.architecture.depth + 1 }, (_, i) => i + 1);
+      return { fetches: { logits, ...Object.fromEntries(stages.map(stage => [`stage/${stage}`, activations[stageActivation(model.architecture, stage)]!])) }, state: {} };
+    },
   };
 }
 
@@ -44,33 +70,42 @@ export function backboneProgram(model: { architecture: Architecture; batch: numb
 /** Fetches `loss` and `gradient/<name>` of every trained tensor, without dropout and drop path; changes nothing. */
 export function gradientProgram(model: Model): Program {
   return {
-    feeds: lossFeeds(model),
+    feeds: lossFeeds(model, 0),
     run(tensors) {
-      const { loss, gradients } = lossAndGradients(model, tensors, null);
+      const { loss, gradients } = lossAndGradients(model, tensors, { noise: null, stage: 0 });
       const named = Object.entries(gradients).map(([name, gradient]) => [`gradient/${name}`, gradient] as const);
       return { fetches: { loss, ...Object.fromEntries(named) }, state: {} };
     },
   };
 }
 
-function lossAndGradients(model: Model, tensors: Tensors, noise: TrainingNoise | null): { loss: Tensor; gradients: Tensors } {
+interface Pass {
+  /** Null outside training. */
+  noise: TrainingNoise | null;
+  stage: number;
+}
+
+function lossAndGradients(model: Model, tensors: Tensors, pass: Pass): { loss: Tensor; gradients: Tensors } {
   const names = model.trainables.map(({ name }) => name);
   const lossOf = (...values: Tensor[]) => {
     const trained = Object.fromEntries(names.map((name, i) => [name, values[i]!]));
-    return crossEntropy(logits(model, { ...tensors, ...trained }, noise), tensors['targets']!, tensors['weights']!) as tf.Scalar;
+    return crossEntropy(outputs(model, { ...tensors, ...trained }, pass).logits, tensors['targets']!, tensors['weights']!) as tf.Scalar;
   };
   const { value, grads } = tf.valueAndGrads(lossOf)(names.map(name => tensors[name]!));
   return { loss: value, gradients: Object.fromEntries(names.map((name, i) => [name, grads[i]!])) };
 }
 
-function logits(model: Omit<ModelSpec, 'dropPath' | 'dropout'>, tensors: Tensors, training: TrainingNoise | null): Tensor {
+function outputs(model: Omit<ModelSpec, 'dropPath' | 'dropout'>, tensors: Tensors, { noise, stage }: Pass): ForwardOutput {
+  return forward({ ...passOptions(model, tensors, noise), stage });
+}
+
+function passOptions(model: Omit<ModelSpec, 'dropPath' | 'dropout'>, tensors: Tensors, training: TrainingNoise | null): Omit<ForwardOptions, 'stage'> {
   const tensor = (name: string) => {
     const found = tensors[name];
     if (!found) throw new Error(`the program has no tensor '${name}'`);
     return found;
   };
-  const hooks = bindMethod({ ...model, tensor, training });
-  return forward({ ...model, patches: tensor('patches'), weights: tensor, hooks }).logits;
+  return { ...model, patches: tensor('patches'), weights: tensor, hooks: bindMethod({ ...model, tensor, training }) };
 }
 
 function noiseOf(model: Model, tensors: Tensors): TrainingNoise {
@@ -85,18 +120,18 @@ function noiseOf(model: Model, tensors: Tensors): TrainingNoise {
   };
 }
 
-function lossFeeds(model: ModelSpec): TensorSpec[] {
+function lossFeeds(model: ModelSpec, stage: number): TensorSpec[] {
   return [
-    patchesFeed(model),
+    patchesFeed(model, stage),
     { name: 'targets', shape: [model.batch, model.classes], dtype: 'float32' },
     { name: 'weights', shape: [model.batch], dtype: 'float32' },
   ];
 }
 
-/** Rows `patch * batch + image`, as vit/forward.ts wants them. */
-function patchesFeed({ architecture, batch }: { architecture: Architecture; batch: number }): TensorSpec {
-  const { imageSize, patch } = architecture;
-  return { name: 'patches', shape: [(imageSize / patch) ** 2 * batch, 3 * patch ** 2], dtype: 'float32' };
+/** Rows `patch * batch + image`, as vit/forward.ts wants them; at a later stage tokens instead of patches. */
+function patchesFeed({ architecture, batch }: { architecture: Architecture; batch: number }, stage = 0): TensorSpec {
+  const { rows, columns } = stageShape(architecture, stage);
+  return { name: 'patches', shape: [rows * batch, columns], dtype: 'float32' };
 }
 
 function maskFeeds({ masks }: Model): TensorSpec[] {

@@ -60,16 +60,32 @@ export interface ForwardOutput {
 
 export function forward(options: ForwardOptions): ForwardOutput {
   const { architecture: { depth }, weights, patches, stage = 0 } = options;
-  const activations: Record<string, Tensor> = {};
-  const context = (block: number): Context => ({
-    ...options, block, activations,
-    record: (name, value) => (activations[block < 0 || block === depth ? name : `blocks.${block}.${name}`] = value),
-  });
+  const { activations, context } = openPass(options);
   let x = stage === 0 ? embed(context(-1)) : patches;
   for (let block = stage; block < depth; block++) x = runBlock(x, context(block));
   const features = stage > depth ? patches : headInput(x, context(depth));
   const logits = linear(features, weights('head.weight'), weights('head.bias'));
   return { logits, features, activations };
+}
+
+/** From patches to what a pass that starts at `stage` is given; nothing behind it is computed. */
+export function forwardTo(stage: number, options: Omit<ForwardOptions, 'stage'>): Tensor {
+  const { architecture: { depth }, batch } = options;
+  const { context } = openPass(options);
+  let x = embed(context(-1));
+  for (let block = 0; block < Math.min(stage, depth); block++) x = runBlock(x, context(block));
+  if (stage < depth) return x;
+  return stage === depth ? rows(x, 0, batch) : headInput(x, context(depth));
+}
+
+function openPass(options: ForwardOptions) {
+  const activations: Record<string, Tensor> = {};
+  const { depth } = options.architecture;
+  const context = (block: number): Context => ({
+    ...options, block, activations,
+    record: (name, value) => (activations[block < 0 || block === depth ? name : `blocks.${block}.${name}`] = value),
+  });
+  return { activations, context };
 }
 
 interface Context extends ForwardOptions, Place {

@@ -13,6 +13,8 @@ export interface TrialData {
   skipped: { path: string; reason: string }[];
   /** Samples of each class, by split, without those skipped. */
   classCounts: Record<string, number[]>;
+  /** Makes every split read its images, whatever it read before. */
+  readImages(): void;
   close(): Promise<void>;
 }
 
@@ -34,6 +36,7 @@ export async function openTrialData(trial: Trial, samples: readonly Sample[], on
       train, evaluated, extra,
       skipped: opened.flatMap(({ skipped }) => skipped),
       classCounts: countClasses({ train, ...evaluated, ...withPrefix(extra) }, data.classes.length),
+      readImages: () => opened.forEach(batches => batches.readImages()),
       close: async () => { await Promise.all(opened.map(batches => batches.close())); },
     };
   } catch (error) {

@@ -15,6 +15,7 @@ import { evaluationProgram, trainingProgram } from '../train/program';
 import { loadBackbone, type Backbone } from '../vit/weights';
 import { openTrialData, type TrialData } from './data';
 import type { TrialEngine } from './engine';
+import { usePrefixes, type UsedPrefixes } from './prefix';
 import { Stopped, type StopSignal } from './stop';
 
 export interface TrialWork {
@@ -39,23 +40,31 @@ export async function trainAndRecord(work: TrialWork): Promise<void> {
   const data = await stop.race(openTrialData(trial, await opened.samples(), onEvent));
   try {
     warnAboutRecipe(trial, data, warnings.add);
+    const started = performance.now();
+    const prefixes = await usePrefixes({ trial, model, backbone, data, engine: work.engine, stop, onEvent, warn: warnings.add });
+    const prefix = { ...prefixes, seconds: (performance.now() - started) / 1000 };
     const session = await engine.open({
-      programs: { train: trainingProgram(model), evaluate: evaluationProgram(model) },
-      state, constants: frozenTensors(model, backbone.tensors), threads, precision: trial.recipe.precision,
+      programs: { train: trainingProgram(model, prefixes.training), evaluate: evaluationProgram(model, prefixes.evaluation) },
+      state, constants: stillRead(frozenTensors(model, backbone.tensors), prefixes), threads, precision: trial.recipe.precision,
     });
     try {
       const trained = await train({
-        trial, model, session, engine: { id: engine.id, threads }, data, checkpointFile: opened.latestCheckpoint,
+        trial, model, session, engine: { id: engine.id, threads }, inputs: prefixes.label, data, checkpointFile: opened.latestCheckpoint,
         stopRequested: stop.requested, onEvent,
       });
       if (!trained.finished) throw new Stopped('a stop was requested');
-      await recordResult(work, { model, backbone, session, data, trained, warnings });
+      await recordResult(work, { model, backbone, session, data, trained, warnings, prefix });
     } finally {
       await session.dispose();
     }
   } finally {
     await data.close();
   }
+}
+
+/** Without what only the frozen prefix reads. */
+function stillRead(frozen: HostTensors, { training, evaluation }: UsedPrefixes): HostTensors {
+  return Object.fromEntries(Object.entries(frozen).filter(([name]) => training.reads.has(name) || evaluation.reads.has(name)));
 }
 
 async function loadTrialBackbone({ backbone }: Trial): Promise<Backbone> {
@@ -100,6 +109,7 @@ interface Finished {
   data: TrialData;
   trained: Trained;
   warnings: Warnings;
+  prefix: UsedPrefixes & { seconds: number };
 }
 
 /** The kept epoch's adapter with its predictions; then the result, which marks the trial as finished. */
@@ -155,7 +165,7 @@ async function certifyOrWarn({ opened, engine }: TrialWork, { model, backbone, d
   const batches = data.evaluated.test ?? data.evaluated.validation ?? data.train;
   try {
     const { tensors: reloaded } = await loadAdapter(opened.adapterFolder);
-    for await (const { patches, count: images } of batches.inOrder({ batchSize: certifiedImages })) {
+    for await (const { patches, count: images } of batches.inOrder({ batchSize: certifiedImages, only: batches.usable.slice(0, certifiedImages).map((_, i) => i) })) {
       return await certify({ model: { ...model, batch: certifiedImages }, base: backbone.tensors, trained, reloaded, patches, images, ...engine });
     }
   } catch (error) {
@@ -165,7 +175,7 @@ async function certifyOrWarn({ opened, engine }: TrialWork, { model, backbone, d
 }
 
 function resultOf(
-  { opened: { trial }, engine: { engine } }: TrialWork, { data, trained: { progress }, warnings }: Finished,
+  { opened: { trial }, engine: { engine } }: TrialWork, { data, trained: { progress }, warnings, prefix }: Finished,
   scores: Pick<TrialResult, 'last' | 'best' | 'extra'> & { keptEpoch: number },
 ): TrialResult {
   const { last, best, extra, keptEpoch } = scores;
@@ -173,6 +183,7 @@ function resultOf(
     trial: trial.id, finished: Date.now(), engines: progress.engines,
     bitReproducible: engine.deterministic && progress.engines.length === 1,
     steps: progress.step, epochs: progress.epochs, trainSeconds: progress.seconds, imagesPerSecond: imagesPerSecond(progress),
+    ...prefix.label !== null && { prefix: { training: prefix.training.stage, evaluation: prefix.evaluation.stage, seconds: prefix.seconds } },
     peakMemoryMiB: process.resourceUsage().maxRSS / 1024,
     last, best, selection: { split: selectionSplit({ data }), metric: trial.recipe.selection.metric, keptEpoch },
     extra, parameters: trial.parameters, skippedImages: data.skipped, classCounts: data.classCounts, warnings: [...warnings.all],
