@@ -66,7 +66,7 @@ function flagValue({ name, rawName, value }: OptionToken, { flags, usage }: { fl
 
 function checkPositionals(given: readonly string[], { positionals, usage }: Pick<Command, 'positionals' | 'usage'>): void {
   const missing = positionals[given.length];
-  if (missing) throw new UserError({ what: `${missing} is missing`, remedy: `Usage: peft-lab ${usage}` });
+  if (missing && !missing.startsWith('[')) throw new UserError({ what: `${missing} is missing`, remedy: `Usage: peft-lab ${usage}` });
   const extra = given[positionals.length];
   if (extra !== undefined) throw new UserError({ what: `"${extra}" is one argument too many`, remedy: `Usage: peft-lab ${usage}` });
 }

@@ -13,8 +13,11 @@ const commands: Record<string, { summary: string; load(): Promise<Command> }> = 
   plan: { summary: 'list a study\'s trials and what they cost; runs nothing', load: async () => (await import('./plan')).plan },
   report: { summary: 'show a study\'s results', load: async () => (await import('./report')).report },
   predict: { summary: 'classify images with a trained adapter', load: async () => (await import('./predict')).predict },
+  import: { summary: 'make an adapter of one that another library wrote', load: async () => (await import('./import')).importCommand },
+  export: { summary: 'write an adapter for another library, merged or as ONNX', load: async () => (await import('./export')).exportCommand },
   count: { summary: 'count a method\'s trainable parameters', load: async () => (await import('./count')).count },
   doctor: { summary: 'measure which engines this machine has', load: async () => (await import('./doctor')).doctor },
+  runtime: { summary: 'install, remove and list TensorFlow and CUDA', load: async () => (await import('./runtime')).runtime },
   demo: { summary: 'run the demo study on drawn images', load: async () => (await import('./demo')).demo },
 };
 

@@ -15,7 +15,7 @@ export interface Command {
   details?: string;
   /** Beside --json and --help, which all have. */
   flags: Record<string, Flag>;
-  /** Names of the arguments without a flag, all required. */
+  /** Names of the arguments without a flag; those in [brackets] may be left out. */
   positionals: readonly string[];
   /** Returns the exit code. */
   run(call: Call): Promise<ExitCode>;

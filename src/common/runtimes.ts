@@ -66,9 +66,13 @@ export function runtimesFolder(environment: NodeJS.ProcessEnv = process.env): st
 
 /** Every runtime of this machine's platform: the data folder's first, then those that a terminal installed. */
 export function installedRuntimes({ platform = process.platform, arch = process.arch, environment = process.env }: RuntimeSearch = {}): Runtime[] {
+  return dataFoldersOfRuntimes(environment).flatMap(list).filter(runtime => runtime.platform === platform && runtime.arch === arch);
+}
+
+/** Every folder that may hold runtimes. */
+export function dataFoldersOfRuntimes(environment: NodeJS.ProcessEnv = process.env): string[] {
   const shared = path.join(dataFolder({ environment: { ...environment, PEFT_LAB_DATA: undefined } }), 'runtimes');
-  const folders = [...new Set([runtimesFolder(environment), shared])];
-  return folders.flatMap(list).filter(runtime => runtime.platform === platform && runtime.arch === arch);
+  return [...new Set([runtimesFolder(environment), shared])];
 }
 
 /** The one to use: a GPU's before a CPU's, the newest version of it; null where none is installed. */

@@ -28,6 +28,13 @@ describe('arguments', () => {
     it(`refuses ${JSON.stringify(args)}`, () => assert.throws(() => parseArguments(args, command), message));
   }
 
+  it('in brackets may be left out', () => {
+    const optional = { ...command, positionals: ['ACTION', '[KIND]'] };
+    assert.deepEqual([['list'], ['remove', 'cuda']].map(args => parseArguments(args, optional).positionals.length), [1, 2]);
+    assert.throws(() => parseArguments([], optional), /ACTION is missing/);
+    assert.throws(() => parseArguments(['a', 'b', 'c'], optional), /"c" is one argument too many/);
+  });
+
   it('have values that are checked', () => {
     assert.equal(wholeNumber('jobs', '3'), 3);
     for (const text of ['0', '-1', '1.5', 'x', '']) assert.throws(() => wholeNumber('jobs', text), /--jobs/);
