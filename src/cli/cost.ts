@@ -1,5 +1,5 @@
 /** What a trial costs, from shapes alone. */
-import type { Architecture, Trial } from '../common/trial';
+import type { Architecture, PrefixUse, Trial } from '../common/trial';
 
 export interface TrialCost {
   steps: number;
@@ -13,26 +13,32 @@ export interface TrialCost {
   trainTeraFlops: number;
 }
 
-/** `classCounts`: samples per class by split. Early stopping is not foreseen. */
-export function trialCost({ recipe, evaluation, backbone, parameters }: Pick<Trial, 'recipe' | 'evaluation' | 'backbone' | 'parameters'>, classCounts: Record<string, number[]>): TrialCost {
+/** `classCounts`: samples per class by split; `prefix`: what is computed once, as far as it is. Early stopping is not foreseen. */
+export function trialCost(
+  { recipe, evaluation, backbone, parameters }: Pick<Trial, 'recipe' | 'evaluation' | 'backbone' | 'parameters'>,
+  classCounts: Record<string, number[]>, prefix: Pick<PrefixUse, 'training' | 'evaluation'> = { training: 0, evaluation: 0 },
+): TrialCost {
   const images = (split: string) => (classCounts[split] ?? []).reduce((sum, n) => sum + n, 0);
   const training = images('train') + (recipe.trainOn === 'train+validation' ? images('validation') : 0);
   const perEpoch = recipe.dropLast ? Math.floor(training / recipe.batchSize) : Math.ceil(training / recipe.batchSize);
   const steps = recipe.steps ?? recipe.epochs * perEpoch;
   const epochs = steps / Math.max(1, perEpoch);
   const trainImages = Math.round(epochs * (recipe.dropLast ? perEpoch * recipe.batchSize : training));
-  const evaluatedImages = Math.ceil(epochs / evaluation.everyEpochs) * evaluation.splits.reduce((sum, split) => sum + images(split), 0)
-    + evaluation.extra.reduce((sum, { name }) => sum + images(`extra/${name}`), 0);
-  const forward = forwardFlops(backbone.architecture);
+  const evaluatedSplits = evaluation.splits.reduce((sum, split) => sum + images(split), 0);
+  const extra = evaluation.extra.reduce((sum, { name }) => sum + images(`extra/${name}`), 0);
+  const evaluatedImages = Math.ceil(epochs / evaluation.everyEpochs) * evaluatedSplits + extra;
+  const [whole, forward, evaluating] = [0, prefix.training, prefix.evaluation].map(stage => forwardFlops(backbone.architecture, stage)) as [number, number, number];
   // Backward: through the activations always (as much as forward), and to weights where the backbone itself trains.
   const backward = parameters.trainable === 0 ? 0 : forward * (1 + Math.min(1, parameters.trainable / parameters.backbone));
   const trainTeraFlops = trainImages * (forward + backward) / 1e12;
-  return { steps, trainImages, evaluatedImages, teraFlops: trainTeraFlops + evaluatedImages * forward / 1e12, trainTeraFlops };
+  const once = training * (whole - forward) + (evaluatedSplits + extra) * (whole - evaluating);
+  return { steps, trainImages, evaluatedImages, teraFlops: trainTeraFlops + (evaluatedImages * evaluating + once) / 1e12, trainTeraFlops };
 }
 
-/** Multiplications and additions of one image's forward pass. */
-export function forwardFlops({ imageSize, patch, width, depth, hidden }: Architecture): number {
+/** Multiplications and additions of one image's forward pass, from a stage on (see vit/stages.ts). */
+export function forwardFlops({ imageSize, patch, width, depth, hidden }: Architecture, stage = 0): number {
   const tokens = (imageSize / patch) ** 2 + 1;
   const block = 4 * width * width + 2 * tokens * width + 2 * width * hidden; // qkv and proj, scores and mixing, MLP
-  return 2 * tokens * (3 * patch * patch * width + depth * block);
+  const embedding = stage === 0 ? 3 * patch * patch * width : 0;
+  return 2 * tokens * (embedding + Math.max(0, depth - stage) * block);
 }

@@ -4,6 +4,7 @@ import { openStudyStore } from '../store/study-store';
 import type { Command } from './command';
 import { trialCost, type TrialCost } from './cost';
 import { loadStudy, type LoadedStudy } from './load-study';
+import { fileSize, planPrefixes, type PlannedPrefix } from './planned-prefix';
 import { prepareStudy, type PreparedStudy } from './prepare';
 import { measuredSpeed } from './speed';
 import { duration, grouped, textTable } from './text';
@@ -30,9 +31,11 @@ async function planDocument(loaded: LoadedStudy, { trials, dataSets, facts, warn
   const store = openStudyStore(loaded.store);
   const labels = labelTrials(trials);
   const speed = await measuredSpeed(loaded.store);
+  const countsOf = (trial: Trial) => dataSets.find(d => d.dataSet.fingerprint === trial.data.fingerprint)!.classCounts;
+  const prefixes = await planPrefixes(trials, countsOf);
   const planned = trials.map(trial => {
-    const counts = dataSets.find(d => d.dataSet.fingerprint === trial.data.fingerprint)!.classCounts;
-    return describeTrial(trial, { label: labels.get(trial.id)!, finished: store.isFinished(trial.id), cost: trialCost(trial, counts), speed });
+    const prefix = prefixes?.byTrial.get(trial.id) ?? null;
+    return describeTrial(trial, { label: labels.get(trial.id)!, finished: store.isFinished(trial.id), cost: trialCost(trial, countsOf(trial), prefix ?? undefined), speed, prefix });
   });
   const open = planned.filter(t => !t.finished);
   return {
@@ -41,26 +44,34 @@ async function planDocument(loaded: LoadedStudy, { trials, dataSets, facts, warn
     finished: planned.length - open.length,
     predictedTeraFlops: sum(open.map(t => t.predicted.teraFlops)),
     predictedSeconds: speed === null ? null : sum(open.map(t => t.predicted.seconds!)),
+    prefixCache: prefixes && { bytes: prefixes.bytes, stored: prefixes.stored, maxBytes: prefixes.maxBytes },
     warnings: [...facts.backbone.warnings, ...warnings],
   };
 }
 
-function describeTrial(trial: Trial, { label, finished, cost, speed }: { label: string; finished: boolean; cost: TrialCost; speed: number | null }) {
+function describeTrial(trial: Trial, { label, finished, cost, speed, prefix }: { label: string; finished: boolean; cost: TrialCost; speed: number | null; prefix: PlannedPrefix | null }) {
   return {
     id: trial.id, dataSet: trial.data.name, method: trial.method.id, label, options: trial.method.options,
     learningRate: trial.recipe.learningRate, weightDecay: trial.recipe.weightDecay, seed: trial.recipe.seed,
-    parameters: trial.parameters, finished,
+    parameters: trial.parameters, finished, prefix,
     predicted: { ...cost, seconds: speed === null ? null : Math.round(cost.teraFlops / speed) },
   };
 }
 
-function planTable({ trials, finished, predictedSeconds, predictedTeraFlops }: PlanDocument): string {
+function planTable({ trials, finished, predictedSeconds, predictedTeraFlops, prefixCache }: PlanDocument): string {
   const rows = trials.map(t => [
     `${t.label} on ${t.dataSet}`, grouped(t.parameters.trainable), grouped(t.predicted.steps), grouped(t.predicted.teraFlops),
     t.finished ? 'finished' : t.predicted.seconds === null ? '' : duration(t.predicted.seconds),
   ]);
   const time = predictedSeconds === null ? `${grouped(predictedTeraFlops)} TFLOP; the time shows once a trial has run on this machine` : `about ${duration(predictedSeconds)}`;
-  return `${textTable(['trial', 'trainable', 'steps', 'TFLOP', 'time'], rows)}\n\n${trials.length} ${trials.length === 1 ? 'trial' : 'trials'}, ${finished} finished; to do: ${time}.`;
+  return `${textTable(['trial', 'trainable', 'steps', 'TFLOP', 'time'], rows)}\n\n${trials.length} ${trials.length === 1 ? 'trial' : 'trials'}, ${finished} finished; to do: ${time}.${prefixText(trials, prefixCache)}`;
+}
+
+function prefixText(trials: PlanDocument['trials'], cache: PlanDocument['prefixCache']): string {
+  const using = trials.filter(t => t.prefix).length;
+  if (!cache || !using) return '';
+  const excess = cache.bytes > cache.maxBytes ? ' They do not all fit: raise "prefixCache.maxGB", or some are computed anew at every step.' : '';
+  return `\nWhat nothing that trains reaches is computed once for ${using} ${using === 1 ? 'trial' : 'trials'}: ${fileSize(cache.bytes)} of features on disk, of at most ${fileSize(cache.maxBytes)} (now ${fileSize(cache.stored)}).${excess}`;
 }
 
 function sum(values: readonly number[]): number {

@@ -18,9 +18,10 @@ export async function rememberSpeed(store: string): Promise<void> {
   try { writeJson(speedFile(), { teraFlopsPerSecond }); } catch { /* see above */ }
 }
 
+/** A step of a head alone on finished features is all overhead: it says nothing of the machine's speed. */
 async function speedOf(store: string): Promise<number | null> {
-  const speeds = (await readStore(store)).trials.flatMap(({ trial, result }) => result && result.trainSeconds > 0
-    ? [trialCost(trial, result.classCounts).trainTeraFlops / result.trainSeconds] : []).sort((a, b) => a - b);
+  const speeds = (await readStore(store)).trials.flatMap(({ trial, result }) => result && result.trainSeconds > 0 && (result.prefix?.training ?? 0) < trial.backbone.architecture.depth
+    ? [trialCost(trial, result.classCounts, result.prefix).trainTeraFlops / result.trainSeconds] : []).sort((a, b) => a - b);
   return speeds[Math.floor(speeds.length / 2)] ?? null;
 }
 
