@@ -19,7 +19,7 @@ async function main(folder: string): Promise<void> {
     if (!runtime) throw new Error(`no runtime lies in ${folder}`);
     outcome = runtime.kind === 'tensorflow' ? checkTensorFlow(runtime) : await checkCuda(runtime);
   } catch (error) {
-    outcome = { works: false, says: inWords(error as Error), devices: [] };
+    outcome = { works: false, says: (error as Error).message, devices: [] };
   }
   process.stdout.write(`\n${JSON.stringify(outcome)}\n`, () => process.exit(0));
 }
@@ -59,7 +59,7 @@ async function checkCuda(runtime: Runtime): Promise<CheckOutcome> {
   try {
     await multiply(ort, ['cuda']);
   } catch (error) {
-    return { works: false, says: `ONNX Runtime ${runtime.version} loads, its CUDA part does not: ${inWords(error as Error)}`, devices: [] };
+    return { works: false, says: `ONNX Runtime ${runtime.version} loads, its CUDA part does not: ${(error as Error).message}`, devices: [] };
   }
   return { works: true, says: `ONNX Runtime ${runtime.version} computes on the GPU`, devices: ['CUDA'] };
 }
@@ -77,17 +77,3 @@ function requireProduct(values: ArrayLike<number>): void {
   if (values.length === 4 && product.every((value, i) => Math.abs(values[i]! - value) < 0.1)) return;
   throw new Error(`it computes wrongly: ${Array.from(values).join(', ')} instead of ${product.join(', ')}`);
 }
-
-/** What loaders and drivers say, as its reader can act on it; their own words stay at the end. */
-function inWords({ message }: Error): string {
-  const first = message.trim().split('\n')[0]!.slice(0, 400);
-  return [...known].find(([pattern]) => pattern.test(message))?.[1].concat(` (${first})`) ?? first;
-}
-
-const known: [RegExp, string][] = [
-  [/libcuda\.so/, 'there is no NVIDIA driver on this machine: install the driver of your GPU'],
-  [/driver version is insufficient|CUDA failure 35|cudaErrorInsufficientDriver/, 'the NVIDIA driver is too old: install a newer one'],
-  [/no CUDA-capable device|CUDA failure 100/, 'there is no NVIDIA GPU that can be used here (CUDA_VISIBLE_DEVICES may hide it)'],
-  [/GLIBC(XX)?_[\d.]+' not found/, 'the C or C++ library of this system is too old for it'],
-  [/lib(cublas|cudnn|cudart|cufft|curand)\S*: cannot open/, 'a library of CUDA is missing: remove this runtime and install it again'],
-];

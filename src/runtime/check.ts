@@ -25,8 +25,9 @@ export function checkRuntime(runtime: Runtime, signal?: AbortSignal): Promise<Ru
       clearTimeout(timer);
       signal?.removeEventListener('abort', onAbort);
       if (signal?.aborted) return reject(signal.reason as Error);
-      const outcome = parseOutcome(output) ?? { works: false, says: `its check ended with ${killed ?? `code ${code}`}${lastLine(complaints)}`, devices: [] };
-      resolve({ ...outcome, checked: new Date().toISOString() });
+      const outcome = parseOutcome(output) ?? { works: false, says: `its check ended with ${killed ?? `code ${code}`}`, devices: [] };
+      const says = outcome.works ? outcome.says : inWords(outcome.says, complaints);
+      resolve({ ...outcome, says, checked: new Date().toISOString() });
     });
   });
 }
@@ -42,10 +43,22 @@ function parseOutcome(output: string): CheckOutcome | null {
   return null;
 }
 
-function lastLine(text: string): string {
-  const last = text.trim().split('\n').at(-1);
-  return last ? `: ${last}` : '';
+/** What loaders and drivers say, as its reader can act on it; their own words stay at the end. */
+export function inWords(says: string, complaints: string): string {
+  const first = says.trim().split('\n')[0]!.slice(0, 300);
+  // ONNX Runtime throws "failed to load" and says why on standard error.
+  const detail = /with error: (.*)/.exec(complaints)?.[1] ?? (first.startsWith('its check ended') ? complaints.trim().split('\n').at(-1)! : '');
+  const words = [...known].find(([pattern]) => pattern.test(`${says}\n${detail}`))?.[1];
+  return [words, detail ? `${first}: ${detail.slice(-300)}` : first].filter(Boolean).join('. ');
 }
+
+const known: [RegExp, string][] = [
+  [/libcuda\.so/, 'There is no NVIDIA driver on this machine: install the driver of your GPU'],
+  [/driver version is insufficient|CUDA failure 35\b|cudaErrorInsufficientDriver/, 'The NVIDIA driver is too old: install a newer one'],
+  [/no CUDA-capable device|CUDA failure 100\b/, 'There is no NVIDIA GPU that can be used here (CUDA_VISIBLE_DEVICES may hide it)'],
+  [/GLIBC(XX)?_[\d.]+' not found/, 'The C or C++ library of this system is too old for it'],
+  [/lib(cublas|cudnn|cudart|cufft|curand)\S*: cannot open/, 'A library of CUDA is missing: remove this runtime and install it again'],
+];
 
 function checkScript(): string {
   const candidates = [path.join(__dirname, 'runtime-check.cjs'), path.resolve('dist/runtime-check.cjs')];

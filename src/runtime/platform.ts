@@ -121,8 +121,9 @@ export async function requireSpace(folder: string, bytes: number): Promise<void>
   });
 }
 
-/** `1.3 GB`, `70 MB`. */
+/** `1.3 GB`, `70 MB`, `nothing`. */
 export function gigabytes(bytes: number): string {
+  if (bytes === 0) return 'nothing';
   if (bytes >= 999.5e6) return `${(bytes / 1e9).toFixed(1)} GB`;
   return bytes >= 999_500 ? `${(bytes / 1e6).toFixed(0)} MB` : `${Math.max(1, Math.round(bytes / 1e3))} KB`;
 }

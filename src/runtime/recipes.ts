@@ -61,7 +61,7 @@ function tensorflowRecipe({ gpu, version, machine }: { gpu: boolean; version: st
   if (gpu && !(platform === 'linux' && arch === 'x64')) {
     throw new UserError({ what: `there is no TensorFlow with CUDA for ${describePlatform(machine)}`, where: '--gpu', remedy: 'Leave --gpu out; the engine graph-webgpu uses GPUs without any installation.' });
   }
-  const own = /^tensorflow\/(libtensorflow_(cc|framework)\.(so\.2|2\.dylib)|include\/(tensorflow\/c\/(c_api|tf_|eager\/c_api|c_api_macros)[^/]*\.h|tensorflow\/core\/platform\/ctstring[^/]*|tsl\/platform\/ctstring[^/]*|xla\/tsl\/c\/[^/]*\.h))$/;
+  const own = /^tensorflow\/(THIRD_PARTY_NOTICES\.txt|include\/LICENSE|libtensorflow_(cc|framework)\.(so\.2|2\.dylib)|include\/(tensorflow\/c\/(c_api|tf_|eager\/c_api|c_api_macros)[^/]*\.h|tensorflow\/core\/platform\/ctstring[^/]*|tsl\/platform\/ctstring[^/]*|xla\/tsl\/c\/[^/]*\.h))$/;
   return {
     kind: 'tensorflow', version, gpu, module: bindingPath,
     name: gpu || !(platform === 'linux' && arch === 'x64') ? 'tensorflow' : 'tensorflow-cpu', // smaller, where it exists
@@ -118,10 +118,12 @@ async function copyAll(from: string, to: string, names: readonly string[]): Prom
   for (const name of names) await fs.promises.cp(path.join(from, name), path.join(to, name), { recursive: true });
 }
 
-/** Where an installed package lies: beside these sources' bundle, in node_modules. */
+/** Where an installed package lies: in a folder node_modules above this bundle, or above the working directory in tests. */
 function packageFolder(name: string): string {
-  const require = createRequire(__filename);
-  return path.dirname(require.resolve(`${name}/package.json`, { paths: [__dirname, process.cwd()] }));
+  const places = createRequire(__filename).resolve.paths(name) ?? [];
+  const folder = [...places, path.resolve('node_modules')].map(place => path.join(place, name)).find(one => fs.existsSync(path.join(one, 'package.json')));
+  if (folder) return folder;
+  throw new UserError({ what: `the package ${name} is missing`, remedy: 'Install PEFT Lab again, or run `npm ci`.' });
 }
 
 function driverRemarks(driver: Driver | null, oldest: number): string[] {
