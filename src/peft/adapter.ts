@@ -70,6 +70,7 @@ export async function loadAdapter(folder: string): Promise<Adapter> {
 
 /** Throws a UserError when an adapter was trained on another backbone than this one. */
 export function checkBackbone({ folder, manifest }: Adapter, backbone: { file: string; fingerprint: string; architecture: Architecture }): void {
+  if (manifest.backbone.fingerprint === null) return checkShapes({ folder, manifest }, backbone);
   const ours = backbone.architecture, theirs = manifest.backbone.architecture;
   const different = (Object.keys(theirs) as (keyof Architecture)[]).find(key => ours[key] !== theirs[key]);
   const trainedOn = `it was trained on ${manifest.backbone.name}`;
@@ -79,9 +80,20 @@ export function checkBackbone({ folder, manifest }: Adapter, backbone: { file: s
       where: folder, remedy: 'Use the backbone that the adapter was trained on.',
     });
   }
-  if (manifest.backbone.fingerprint !== null && manifest.backbone.fingerprint !== backbone.fingerprint) {
+  if (manifest.backbone.fingerprint !== backbone.fingerprint) {
     throw new UserError({ what: `${trainedOn}, and ${backbone.file} has other weights`, where: folder, remedy: 'Use the backbone that the adapter was trained on.' });
   }
+}
+
+/** For an adapter that came without its backbone: nothing is known of that one but what its own tensors need. */
+function checkShapes({ folder, manifest }: Pick<Adapter, 'folder' | 'manifest'>, { file, architecture }: { file: string; architecture: Architecture }): void {
+  const { method: { id, options }, classes } = manifest;
+  const shapes = (of: Architecture) => adapterTensors({ architecture: of, method: findMethod(id), options: parseMethodOptions(id, options), classes: classes.length })
+    .map(({ name, shape }) => `${name} [${shape.join(', ')}]`);
+  const [ours, theirs] = [shapes(architecture), shapes(manifest.backbone.architecture)];
+  const different = theirs.find((text, i) => text !== ours[i]) ?? ours[theirs.length];
+  if (different === undefined) return;
+  throw new UserError({ what: `its tensors (${different}) are not those that ${id} has on ${file}`, where: folder, remedy: 'Import the adapter again and name its backbone with --backbone.' });
 }
 
 const triple = z.tuple([z.number(), z.number(), z.number()]);

@@ -10,6 +10,8 @@ const difference = z.number().nonnegative();
 export const certificateSchema = z.object({
   /** How many images were classified to measure it. */
   images: z.int().positive(),
+  /** Where they came from: an imported adapter has no data set at hand. */
+  imagesFrom: z.enum(['data set', 'random noise']),
   /** The engine that computed, in float32. */
   engine: z.string(),
   /** The largest |logit| of the adapted backbone on these images, to judge the differences by. */

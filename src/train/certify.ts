@@ -17,13 +17,14 @@ export interface CertifyOptions {
   patches: Float32Array;
   /** Images in the batch that are real; the others are padding. */
   images: number;
+  imagesFrom: ParityCertificate['imagesFrom'];
   engine: Engine;
   threads: number;
 }
 
 /** One session holds whatever differs between the models as its state, and each model is written into it in turn. */
 export async function certify(options: CertifyOptions): Promise<ParityCertificate> {
-  const { model, base, trained, reloaded, engine, threads, images } = options;
+  const { model, base, trained, reloaded, engine, threads, images, imagesFrom } = options;
   const folded = tryFold(options);
   const changed = changedNames(base, folded, trained);
   const state = pick({ ...base, ...trained }, [...new Set([...changed, ...Object.keys(trained)])]);
@@ -37,7 +38,7 @@ export async function certify(options: CertifyOptions): Promise<ParityCertificat
     };
     const adapted = await logits('adapted', { ...base, ...trained });
     const reload = largestDifference(adapted, await logits('adapted', { ...base, ...reloaded }));
-    const known = { images, engine: engine.id, largestLogit: largest(adapted), reload };
+    const known = { images, imagesFrom, engine: engine.id, largestLogit: largest(adapted), reload };
     if (folded instanceof UserError) return { ...known, merge: null, unmerge: null, cannotMerge: folded.what };
     const merged = await logits('plain', folded);
     const frozen = await logits('plain', { ...folded, ...base });

@@ -141,10 +141,14 @@ function timmFacts(config: Record<string, unknown>): KnownFacts {
   const cfg = isObject(config['pretrained_cfg']) ? config['pretrained_cfg'] : {};
   const normalization = normalizationOf(cfg['mean'], cfg['std']);
   if (typeof name !== 'string') return { normalization };
+  const { num_heads: heads, act_layer: activation } = isObject(config['model_args']) ? config['model_args'] : {};
+  const own = defined({
+    heads: typeof heads === 'number' ? heads : undefined,
+    activation: activation === 'quick_gelu' ? 'quick-gelu' : activation === 'gelu' ? 'gelu' : undefined,
+  });
   const preset = findPreset(name);
-  if (!preset) return { normalization };
-  const { heads, layerNormEpsilon } = preset;
-  return { heads, layerNormEpsilon, activation: timmActivation(name, cfg['tag']), normalization };
+  if (!preset) return { normalization, ...own };
+  return { heads: preset.heads, layerNormEpsilon: preset.layerNormEpsilon, activation: timmActivation(name, cfg['tag']), normalization, ...own };
 }
 
 /** timm's plain CLIP names mean exact GELU, except for the weights that OpenAI trained with the quick one. */

@@ -166,7 +166,7 @@ async function certifyOrWarn({ opened, engine }: TrialWork, { model, backbone, d
   try {
     const { tensors: reloaded } = await loadAdapter(opened.adapterFolder);
     for await (const { patches, count: images } of batches.inOrder({ batchSize: certifiedImages, only: batches.usable.slice(0, certifiedImages).map((_, i) => i) })) {
-      return await certify({ model: { ...model, batch: certifiedImages }, base: backbone.tensors, trained, reloaded, patches, images, ...engine });
+      return await certify({ model: { ...model, batch: certifiedImages }, base: backbone.tensors, trained, reloaded, patches, images, imagesFrom: 'data set', ...engine });
     }
   } catch (error) {
     warnings.add(`the adapter's parity certificate could not be measured: ${error instanceof Error ? error.message : String(error)}`);

@@ -19,9 +19,10 @@ const arrows: Record<string, readonly string[]> = {
   peft: ['engine', 'vit', 'interop'],
   methods: ['peft', 'vit', 'engine'],
   train: ['engine', 'peft', 'vit', 'data', 'interop'],
+  exchange: ['interop', 'peft', 'vit', 'engine', 'train'],
   worker: ['train', 'data', 'engine', 'methods', 'peft', 'vit', 'interop', 'store'],
   extension: ['launch', 'analysis', 'store'],
-  cli: ['launch', 'analysis', 'store', 'search', 'interop', 'data', 'engine', 'peft', 'methods', 'vit', 'train', 'runtime'],
+  cli: ['launch', 'analysis', 'store', 'search', 'interop', 'data', 'engine', 'peft', 'methods', 'vit', 'train', 'exchange', 'runtime'],
   webview: [],
 };
 

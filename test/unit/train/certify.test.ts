@@ -15,7 +15,7 @@ describe('parity certificate', () => {
   for (const [id, method] of Object.entries(methods)) {
     it(`of ${id}: nothing is lost by saving, and next to nothing by merging, or it says why it cannot be merged`, async () => {
       const { model, trained } = modelOf(id);
-      const certificate = await certify({ model, base, trained, reloaded: trained, patches: tinyBatch(batch, classes).patches.data, images: 3, engine: engines.cpu, threads: 1 });
+      const certificate = await certify({ model, base, trained, reloaded: trained, patches: tinyBatch(batch, classes).patches.data, images: 3, imagesFrom: 'data set', engine: engines.cpu, threads: 1 });
       assert.deepEqual(certificateSchema.parse(certificate), certificate);
       assert.deepEqual([certificate.images, certificate.engine, certificate.reload], [3, 'cpu', 0]);
       const added = method.tensors?.(architecture, model.options) ?? [];
@@ -31,7 +31,7 @@ describe('parity certificate', () => {
   it('shows what a damaged file lost', async () => {
     const { model, trained } = modelOf('lora');
     const reloaded: HostTensors = { ...trained, 'head.bias': { shape: [classes], data: trained['head.bias']!.data.map(x => x + 0.25) as Float32Array } };
-    const { reload } = await certify({ model, base, trained, reloaded, patches: tinyBatch(batch, classes).patches.data, images: batch, engine: engines.cpu, threads: 1 });
+    const { reload } = await certify({ model, base, trained, reloaded, patches: tinyBatch(batch, classes).patches.data, images: batch, imagesFrom: 'data set', engine: engines.cpu, threads: 1 });
     assert.ok(Math.abs(reload - 0.25) < 1e-5, String(reload));
   });
 });

@@ -1,0 +1,66 @@
+/** An adapter and its backbone as one ONNX model that needs neither PEFT Lab nor this adapter's folder. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { UserError } from '../common/errors';
+import { optimize } from '../engine/graph/passes';
+import { trace } from '../engine/graph/trace';
+import { portableDialect } from '../engine/onnx/portable';
+import { standaloneModel, type ImageInput } from '../engine/onnx/standalone';
+import { writeOnnx } from '../engine/onnx/write';
+import type { HostTensors, Program } from '../engine/program';
+import { findMethod } from '../peft/registry';
+import { backboneProgram, evaluationProgram } from '../train/program';
+import { mergedTensors, requireBackbone, type Exported, type ExportOptions } from './export';
+
+export interface OnnxOptions {
+  /** Fold the adapter into the backbone; otherwise its own operations are part of the model. */
+  merge: boolean;
+  input: ImageInput;
+}
+
+/** protobuf messages end at 2 GiB, and ONNX models are one. */
+const largestModel = 2 ** 31 - 2 ** 20;
+
+/** model.onnx: input `images` (any number), output `logits` [batch, classes]; how to prepare images stands in its metadata. */
+export async function exportOnnx(options: ExportOptions, { merge, input }: OnnxOptions): Promise<Exported> {
+  const { adapter, out } = options, { manifest } = adapter;
+  const { tensors, programOf } = merge ? mergedModel(options) : unmergedModel(options);
+  const bytes = Object.values(tensors).reduce((sum, { data }) => sum + data.byteLength, 0);
+  if (bytes > largestModel) throw new UserError({ what: `the model takes ${(bytes / 2 ** 30).toFixed(1)} GiB, and an ONNX file holds at most 2`, remedy: 'Export it with --format merged.' });
+  const graphs: Uint8Array[] = [];
+  for (const batch of [2, 3, 4]) graphs.push(await graphFor(programOf(batch), tensors));
+  const { architecture, name } = manifest.backbone;
+  const model = standaloneModel({
+    graphs: graphs as [Uint8Array, Uint8Array, Uint8Array], tensors, architecture, normalization: manifest.normalization, input,
+    metadata: {
+      method: manifest.method.id, method_options: JSON.stringify(manifest.method.options), merged: String(merge), backbone: name,
+      classes: JSON.stringify(manifest.classes), resize: manifest.resize, peft_lab: manifest.libraryVersion,
+    },
+  });
+  await fs.mkdir(out, { recursive: true });
+  await fs.writeFile(path.join(out, 'model.onnx'), model);
+  return { files: ['model.onnx'], remarks: [] };
+}
+
+interface OnnxModel {
+  tensors: HostTensors;
+  programOf(batch: number): Program;
+}
+
+function mergedModel({ adapter, backbone }: ExportOptions): OnnxModel {
+  const tensors = mergedTensors(adapter, backbone), { architecture } = adapter.manifest.backbone;
+  return { tensors, programOf: batch => backboneProgram({ architecture, batch }) };
+}
+
+function unmergedModel({ adapter, backbone }: ExportOptions): OnnxModel {
+  const { architecture, tensors: base } = requireBackbone(adapter, backbone);
+  const { method: { id, options }, classes } = adapter.manifest;
+  const model = { architecture, method: findMethod(id), options, classes: classes.length };
+  return { tensors: { ...base, ...adapter.tensors }, programOf: batch => evaluationProgram({ ...model, batch }) };
+}
+
+/** Without the passes that only arrange work for one machine. */
+async function graphFor(program: Program, constants: HostTensors): Promise<Uint8Array> {
+  const traced = optimize(await trace({ program, state: {}, constants }), { without: ['chunk-rows', 'free-early'] });
+  return writeOnnx(traced, { dialect: portableDialect, constants, constantsAs: 'feeds' });
+}
