@@ -6,6 +6,7 @@ import path from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { root, setUp } from './setup.mjs';
+import { findSoftwareGpu } from './software-gpu.mjs';
 
 const filters = process.argv.slice(2).filter(a => !a.startsWith('--'));
 const testsOnly = filters.length > 0 || process.argv.includes('--tests-only');
@@ -16,7 +17,9 @@ if (!testsOnly) {
   check('type check', ['node_modules/typescript/bin/tsc', '-p', '.']);
   check('lint', ['node_modules/eslint/bin/eslint.js', '.', '--max-warnings=0']);
 }
-await runTests(await bundleTests());
+const files = await bundleTests();
+await runTests(files.filter(f => !onGpu(f)));
+await withSoftwareGpu(() => runTests(files.filter(onGpu)));
 console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
 process.exit(failed ? 1 : 0);
 
@@ -26,6 +29,20 @@ function check(name, args) {
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
   if (done.status === 0) passed++; else failed++;
   console.log(`${done.status === 0 ? 'ok' : 'FAILED'}: ${name} (${seconds} s)`);
+}
+
+/** Tests of test/gpu run on a graphics driver that other tests must not meet: it takes TensorFlow's and Chromium's libraries. */
+function onGpu(file) {
+  return file.startsWith(path.join(root, 'dist/test/gpu/'));
+}
+
+/** The driver is found when a process starts, by its environment; without one the tests run on what the machine has, or are skipped. */
+async function withSoftwareGpu(action) {
+  const before = { ...process.env };
+  Object.assign(process.env, findSoftwareGpu().environment);
+  await action();
+  for (const name of Object.keys(process.env)) if (!(name in before)) delete process.env[name];
+  Object.assign(process.env, before);
 }
 
 async function bundleTests() {
@@ -44,6 +61,7 @@ async function bundleTests() {
 }
 
 function runTests(files) {
+  if (!files.length) return undefined;
   return new Promise((resolve, reject) => {
     const stream = run({ files, concurrency: 1, timeout: 20 * 60_000 });
     // A describe block reports too; only its leaves are counted.

@@ -1,0 +1,3 @@
+/** The contract of every method, on a GPU. */
+import './only-webgpu';
+import '../contract/methods.test';

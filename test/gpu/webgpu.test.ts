@@ -1,0 +1,92 @@
+/** The graph on ONNX Runtime's WebGPU provider: numbers, memory, and that nothing runs on the processor. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { engines } from '../../src/engine/engines';
+import { openOnProvider } from '../../src/engine/graph-gpu';
+import { standardDialect } from '../../src/engine/onnx/write';
+import type { EngineId, HostTensors, Precision, Program } from '../../src/engine/program';
+import { tf } from '../../src/engine/tfjs';
+import { engineOrSkip } from '../fixtures/engines';
+import { tinyFeeds, tinyGradients, tinyVit, tinyWeights, worstError } from '../fixtures/gradient-case';
+
+const architectures = {
+  plain: tinyVit,
+  'pre-norm, no patch bias, quick-gelu': { ...tinyVit, preNorm: true, patchBias: false, activation: 'quick-gelu' as const },
+  'LayerScale': { ...tinyVit, layerScale: true },
+};
+
+async function gradients(id: EngineId, architecture = tinyVit, precision: Precision = 'f32'): Promise<HostTensors> {
+  const weights = tinyWeights(architecture);
+  const session = await engines[id].open({ programs: { gradients: tinyGradients(architecture) }, state: weights, constants: {}, threads: 1, precision });
+  try {
+    return await session.call('gradients', tinyFeeds(architecture));
+  } finally {
+    await session.dispose();
+  }
+}
+
+describe('graph-webgpu', () => {
+  for (const [name, architecture] of Object.entries(architectures)) {
+    it(`${name}: gradients equal the reference's`, async t => {
+      if (!await engineOrSkip(t, 'graph-webgpu')) return;
+      const error = worstError(await gradients('graph-webgpu', architecture), await gradients('cpu', architecture));
+      assert.ok(error < 1e-5, `worst tensor is off by ${error}`);
+    });
+  }
+
+  it('in f16, gradients are the reference\'s within a bound of their own', async t => {
+    if (!await engineOrSkip(t, 'graph-webgpu')) return;
+    const error = worstError(await gradients('graph-webgpu', tinyVit, 'f16'), await gradients('cpu'));
+    assert.ok(error > 1e-5 && error < 0.02, `worst tensor is off by ${error}`);
+  });
+
+  it('keeps state on the device between steps: 500 of them leave memory as it is', async t => {
+    if (!await engineOrSkip(t, 'graph-webgpu')) return;
+    const size = 2 ** 16;
+    const session = await engines['graph-webgpu'].open({
+      programs: { grow, look }, state: { x: { shape: [size], data: new Float32Array(size) } }, constants: { rate: { shape: [], data: Float32Array.of(2) } }, threads: 1,
+    });
+    const step = () => session.call('grow', { by: { shape: [], data: Float32Array.of(0.5) } });
+    for (let i = 0; i < 100; i++) await step();
+    const before = process.memoryUsage().rss;
+    for (let i = 0; i < 500; i++) await step();
+    const grown = (process.memoryUsage().rss - before) / 2 ** 20;
+    assert.ok(grown < 40, `grew by ${grown.toFixed(0)} MiB; 500 states that are not freed are 125 MiB`);
+    assert.equal((await session.call('look', {}))['first']!.data[0], 600);
+    const { x } = await session.readState();
+    assert.deepEqual([x!.data[0], x!.data[size - 1], x!.data.length], [600, 600, size]);
+    await session.dispose();
+  });
+
+  it('refuses a graph that would run in part on the processor', async t => {
+    if (!await engineOrSkip(t, 'graph-webgpu')) return;
+    const ort = await import('onnxruntime-node');
+    const open = (dialect: typeof standardDialect) => openOnProvider(
+      { id: 'graph-webgpu', ort, provider: 'webgpu', dialect, stateLocation: 'gpu-buffer' },
+      { programs: { gradients: tinyGradients(tinyVit) }, state: tinyWeights(tinyVit), constants: {}, threads: 1 },
+    );
+    const session = await open(standardDialect); // with FusedMatMul, which this provider has not
+    await assert.rejects(session.call('gradients', tinyFeeds(tinyVit)), /fallback to CPU EP has been explicitly disabled/);
+  });
+
+  it('writes state, and reads what was written', async t => {
+    if (!await engineOrSkip(t, 'graph-webgpu')) return;
+    const session = await engines['graph-webgpu'].open({ programs: { grow, look }, state: { x: vector(1, 2) }, constants: { rate: vector(1, 10) }, threads: 1 });
+    await session.call('grow', { by: { shape: [], data: Float32Array.of(1) } });
+    await session.writeState({ x: vector(7, 8) });
+    for (let i = 0; i < 3; i++) assert.equal((await session.call('look', {}))['first']!.data[0], 7);
+    await session.call('grow', { by: { shape: [], data: Float32Array.of(1) } });
+    assert.deepEqual([...(await session.readState())['x']!.data], [8, 18]);
+    await assert.rejects(session.writeState({ y: vector(1) }), /no state 'y'/);
+    await session.dispose();
+  });
+});
+
+const vector = (...values: number[]) => ({ shape: [values.length], data: Float32Array.from(values) });
+
+/** state x + by * rate */
+const grow: Program = {
+  feeds: [{ name: 'by', shape: [], dtype: 'float32' }],
+  run: ({ x, by, rate }) => ({ fetches: { done: by! }, state: { x: tf.add(x!, tf.mul(by!, rate!)) } }),
+};
+const look: Program = { feeds: [], run: ({ x }) => ({ fetches: { first: tf.slice(x!, 0, 1) }, state: {} }) };

@@ -1,0 +1,66 @@
+/** Which GPU engines start, and what they say where they do not; nothing here needs a GPU. */
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { engines } from '../../../src/engine/engines';
+import { softwareDriver } from '../../../src/engine/webgpu';
+
+describe('a driver that computes on the processor', () => {
+  const linux = (devices: string[], libraries: string[]) => softwareDriver({ platform: 'linux', devices, libraries });
+  const windows = (libraries: string[]) => softwareDriver({ platform: 'win32', devices: [], libraries });
+  const mesa = ['/usr/lib/libvulkan_lvp.so', '/usr/lib/libvulkan_radeon.so', '/usr/lib/libvulkan_intel.so'];
+
+  it('is known on Linux by there being no device', () => {
+    assert.equal(linux(['/dev/null'], mesa), 'llvmpipe (Mesa)');
+    assert.equal(linux([], ['/opt/libvk_swiftshader.so']), 'SwiftShader');
+    assert.equal(linux([], ['/usr/lib/libvulkan.so.1']), 'a driver without a device');
+    for (const device of ['/dev/dri/renderD128', '/dev/nvidia0', '/dev/dxg', '/dev/mali0']) assert.equal(linux(['/dev/null', device], mesa), null);
+  });
+
+  it('is known on Windows by there being no other', () => {
+    const warp = 'C:\\Windows\\SYSTEM32\\d3d10warp.dll';
+    assert.match(windows([warp])!, /WARP/);
+    for (const own of ['nvwgf2umx.dll', 'amdxc64.dll', 'igd12umd64.dll', 'qcdx12arm64um.dll']) {
+      assert.equal(windows([warp, `C:\\Windows\\System32\\DriverStore\\${own}`]), null, own);
+    }
+  });
+
+  it('does not exist on macOS', () => {
+    assert.equal(softwareDriver({ platform: 'darwin', devices: [], libraries: ['/usr/lib/libMetal.dylib'] }), null);
+  });
+});
+
+const x = { shape: [2], data: Float32Array.of(1, 2) };
+const options = { programs: {}, state: { x }, constants: {}, threads: 1 };
+
+describe('graph-cuda', () => {
+  it('says how to install the provider', async t => {
+    useDataFolder(t);
+    await assert.rejects(engines['graph-cuda'].open(options), { name: 'UserError', message: /engine graph-cuda: .*not installed\n {2}Run `peft-lab runtime install cuda`/ });
+  });
+
+  it('says why an installed provider does not start', async t => {
+    const module = path.join(useDataFolder(t), 'runtimes', `cuda-1.30.0-${process.platform}-${process.arch}-gpu`, 'node_modules/onnxruntime-node');
+    fs.mkdirSync(module, { recursive: true });
+    fs.writeFileSync(path.join(module, 'index.js'), 'throw new Error("libcudart.so.12: cannot open shared object file");');
+    fs.writeFileSync(path.join(module, '../../runtime.json'), JSON.stringify({
+      format: 1, kind: 'cuda', version: '1.30.0', platform: process.platform, arch: process.arch, gpu: true, installed: new Date(0).toISOString(), bytes: 1,
+      module: 'node_modules/onnxruntime-node', libraries: [], cudaData: null, packages: [], check: null,
+    }));
+    await assert.rejects(engines['graph-cuda'].open(options), { name: 'UserError', message: /CUDA does not start: libcudart\.so\.12: cannot open[^]*nvidia-smi/ });
+  });
+});
+
+function useDataFolder(t: TestContext): string {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'peft-lab-data-'));
+  const before = process.env['PEFT_LAB_DATA'];
+  process.env['PEFT_LAB_DATA'] = folder;
+  t.after(() => {
+    if (before === undefined) delete process.env['PEFT_LAB_DATA'];
+    else process.env['PEFT_LAB_DATA'] = before;
+    fs.rmSync(folder, { recursive: true, force: true });
+  });
+  return folder;
+}
