@@ -74,7 +74,7 @@ async function fetchAndUnpack(plan: RuntimePlan, tree: string, { signal, onProgr
       const share = phase === 'downloading' ? downloadShare * bytes : bytes;
       onProgress?.({
         phase, detail: wheel.name, done: done + bytes, total, bytesPerSecond: phase === 'downloading' ? speed(done + bytes) : 0,
-        fraction: wheelsShare * (done + share) / total,
+        fraction: wheelsShare * Math.min(1, (done + share) / total),
       });
     };
     if (!fs.existsSync(unpackedMark(plan.staging, wheel))) {
