@@ -56,6 +56,16 @@ export function placeName({ path, third }: Place, dialect: Dialect): string | nu
   return found ? found[dialect].replace('{i}', index) : null;
 }
 
+/** The shortest end of a layer's name that is usual for target_modules and means no other kind of layer. */
+export function usualEnd(name: string): string {
+  return layerEnd(name).replace(/^(attention|attn|mlp)\.(?!output|proj)/, '');
+}
+
+/** The name without what stands before and in the block's index; the whole name outside blocks. */
+export function layerEnd(name: string): string {
+  return name.replace(/^.*\.\d+\./, '');
+}
+
 /** The index as text, '' where the pattern has none, null for no match. */
 function matchIndex(pattern: string, name: string): string | null {
   const [before, after] = pattern.split('{i}') as [string, string | undefined];

@@ -1,7 +1,7 @@
 /** Which method a PEFT adapter is, and how PEFT holds a method: what each can say of the other, and refusals with reasons. */
 import { type BackboneAtHand, type ExchangedAdapter, cannotHold, mergeInstead } from './exchanged';
 import type { FloatTensors } from './float-tensors';
-import { type Dialect, placeName } from './module-names';
+import { type Dialect, layerEnd, placeName, usualEnd } from './module-names';
 import type { PeftFolder, PeftFolderToWrite } from './peft-folder';
 import { lowRankFromPeft, lowRankToPeft } from './peft-low-rank';
 import { normsFromPeft, normsToPeft } from './peft-norms';
@@ -84,10 +84,10 @@ export function checkTransformersHolds({ architecture: { preNorm, layerScale, pa
  * people write; they are taken where they mean exactly these layers.
  */
 function targetsFor(names: readonly string[], dialect: Dialect, { architecture }: BackboneAtHand): string | string[] {
-  const ends = [...new Set(names.map(name => name.replace(/^.*\.\d+\./, '')))];
+  const ends = [...new Set(names.map(layerEnd))];
   const meant = new Set(names);
   const matched = layerNames(dialect, architecture.depth).filter(name => ends.some(end => name === end || name.endsWith(`.${end}`)));
-  if (matched.every(name => meant.has(name)) && !ends.includes('norm')) return ends.map(end => end.replace(/^(attention|attn|mlp)\.(?!output|proj)/, ''));
+  if (matched.every(name => meant.has(name)) && !ends.includes('norm')) return ends.map(usualEnd);
   const patterns = [...new Set(names.map(name => name.replace(/\.\d+\./, '.{i}.')))].map(pattern => {
     const escaped = pattern.replace(/[.]/g, '\\.');
     const blocks = names.map(name => /\.(\d+)\./.exec(name)).filter((m): m is RegExpExecArray => m !== null && m.input.replace(/\.\d+\./, '.{i}.') === pattern).map(m => m[1]!);

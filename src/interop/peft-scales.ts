@@ -3,7 +3,7 @@ import { UserError } from '../common/errors';
 import type { Architecture } from '../common/trial';
 import type { BackboneAtHand, ExchangedAdapter } from './exchanged';
 import { type FloatTensor, type FloatTensors, rowsOf, stackRows } from './float-tensors';
-import { type Dialect, placeName, thirds, type Third } from './module-names';
+import { type Dialect, placeName, thirds, type Third, usualEnd } from './module-names';
 import type { PeftFolder, PeftModule } from './peft-folder';
 import type { PeftForm } from './peft-methods';
 
@@ -53,7 +53,7 @@ export function scalesToPeft({ method, tensors }: ExchangedAdapter, dialect: Dia
     if (dialect !== 'timm') for (const third of scaled) add(path, third, tensors[tensorName(block, third)]!, false);
     for (const layer of layers.filter(l => targets.includes(l))) add(`blocks.${block}.${layerPaths[layer]}`, null, tensors[tensorName(block, layer)]!, feedforward.includes(layer));
   }
-  const ends = [...new Set(modules.filter(({ onInput }) => onInput).map(({ name }) => name.replace(/^.*\.\d+\./, '')))];
+  const ends = [...new Set(modules.filter(({ onInput }) => onInput).map(({ name }) => usualEnd(name)))];
   return { modules, config: { feedforward_modules: feedforwardFor(ends, modules), init_ia3_weights: true } };
 }
 

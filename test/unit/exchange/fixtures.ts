@@ -65,3 +65,15 @@ export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): n
   for (let i = 0; i < a.length; i++) largest = Math.max(largest, Math.abs(a[i]! - b[i]!));
   return largest;
 }
+
+/** Normalised images [batch, 3, size, size] as rows of patches. */
+export function patchesOfImages({ shape, data }: { shape: readonly number[]; data: Float32Array }, { imageSize, patch }: Architecture): Float32Array {
+  const batch = shape[0]!, side = imageSize / patch, columns = 3 * patch ** 2;
+  const out = new Float32Array(side * side * batch * columns);
+  data.forEach((value, at) => {
+    const x = at % imageSize, y = Math.floor(at / imageSize) % imageSize, channel = Math.floor(at / imageSize ** 2) % 3, image = Math.floor(at / (3 * imageSize ** 2));
+    const token = Math.floor(y / patch) * side + Math.floor(x / patch);
+    out[(token * batch + image) * columns + channel * patch ** 2 + y % patch * patch + x % patch] = value;
+  });
+  return out;
+}
