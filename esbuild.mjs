@@ -25,7 +25,7 @@ export function common(overrides = {}) {
   return {
     absWorkingDir: root, bundle: true, sourcemap: true, outdir: 'dist', logLevel: 'warning', legalComments: 'none',
     define: { 'process.env.NODE_ENV': '"production"' },
-    alias: { '@tensorflow/tfjs': '@tensorflow/tfjs-core' }, // tfjs-node asks for the whole family, and needs its core
+    alias: { '@tensorflow/tfjs': path.join(root, 'src/engine/tensorflow/tfjs-family.ts') }, // for tfjs-node's kernels
     plugins: [methodTable()],
     ...overrides,
   };

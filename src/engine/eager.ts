@@ -59,16 +59,20 @@ async function prepare(backend: EagerBackend): Promise<void> {
 }
 
 async function runProgram(program: Program, feeds: HostTensors, kept: { constants: Tensors; state: Tensors }): Promise<HostTensors> {
+  const before = new Set(Object.values(kept.state));
   const fetched = tf.tidy(() => {
     const inputs = Object.fromEntries(program.feeds.map(spec => [spec.name, toTensor(feeds[spec.name]!, spec.dtype)]));
     const { fetches, state } = program.run({ ...kept.constants, ...kept.state, ...inputs });
-    for (const [name, value] of Object.entries(state)) replaceState(kept.state, name, tf.keep(value));
+    for (const [name, value] of Object.entries(state)) {
+      if (!(name in kept.state)) throw new Error(`no state '${name}' in this session`);
+      kept.state[name] = tf.keep(value);
+    }
     return fetches;
   });
   const host = await Promise.all(Object.entries(fetched).map(async ([name, t]) => [name, await toHost(t)] as const));
-  // A fetch may be the new state itself, which lives on.
-  const living = new Set(Object.values(kept.state));
-  for (const tensor of Object.values(fetched)) if (!living.has(tensor)) tensor.dispose();
+  // A fetch may be a constant or state, new or old; a new value may be the old one of another name.
+  const living = new Set([...Object.values(kept.state), ...Object.values(kept.constants)]);
+  for (const tensor of new Set([...before, ...Object.values(fetched)])) if (!living.has(tensor)) tensor.dispose();
   return Object.fromEntries(host);
 }
 

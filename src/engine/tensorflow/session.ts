@@ -31,23 +31,27 @@ export class SavedModelSession {
     return this.run(program.feeds.map(feed => ({ name: feed.placeholder, make: () => this.createFeed(feed, feeds[feed.name]!) })), program.fetches);
   }
 
-  read(): HostTensors {
-    const found = [...this.model.variables].map(([name, { value, shape }]) => ({ name, output: value, shape }));
+  /** Of state and constants. */
+  read(names: readonly string[]): HostTensors {
+    const found = names.map(name => ({ name, output: this.find(name).value, shape: this.find(name).shape }));
     return inPortions(found, portion => this.run([], portion));
   }
 
-  /** Of state and constants; what no program knows is left out. */
+  /** State and constants. Throws when a value has not its variable's shape. */
   write(values: HostTensors): void {
-    const known = Object.entries(values).flatMap(([name, value]) => {
-      const variable = this.model.variables.get(name);
-      return variable ? [{ variable, value, shape: variable.shape }] : [];
-    });
-    inPortions(known, portion => this.assign(portion));
+    const assigned = Object.entries(values).map(([name, value]) => ({ variable: this.find(name), value, shape: this.find(name).shape }));
+    inPortions(assigned, portion => this.assign(portion));
   }
 
   dispose(): void {
     if (this.open) this.binding.deleteSavedModel(this.id);
     this.open = false;
+  }
+
+  private find(name: string): WrittenVariable {
+    const variable = this.model.variables.get(name);
+    if (!variable) throw new Error(`no state '${name}' in this session`);
+    return variable;
   }
 
   private assign(portion: { variable: WrittenVariable; value: HostTensor }[]): HostTensors {

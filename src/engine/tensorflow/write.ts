@@ -48,7 +48,7 @@ export function writeSavedModel(traces: ReadonlyMap<string, Trace>, options: Wri
   const handles = new Map<string, string>();
   for (const trace of traces.values()) {
     for (const [name, { source, shape }] of trace.inputs) {
-      if (source?.kind === 'feed' || handles.has(name)) continue;
+      if (source?.kind === 'feed' || handles.has(name)) continue; // all programs have the same state and constants
       handles.set(name, `v${handles.size}`);
       top.push(...variableNodes(handles.get(name)!, shape));
     }
