@@ -20,10 +20,14 @@ function inOrder(graph: GraphBuilder, { name, rowsFirst, transposed }: GroupedOp
 
 const choose = (comparison: string): Operator => (graph, [a, b]) => [graph.op('Where', [graph.op(comparison, [a!, b!]), a!, b!])];
 
+const shared = operatorsWith(plainProduct);
+
 export const webgpuDialect: Dialect = {
   masks: 'bool',
   operators: {
-    ...operatorsWith(plainProduct),
+    ...shared,
+    // A part of a mask: only numbers can be cut. What follows takes numbers too.
+    Slice: (graph, [x], node) => shared['Slice']!(graph, [node.inputs[0]!.dtype === 'bool' ? graph.cast(x!, 'float32') : x!], node),
     Maximum: choose('Greater'), Minimum: choose('Less'),
     AddN: (graph, inputs) => [inputs.reduce((sum, x) => graph.op('Add', [sum, x]))],
     ApplyMask: (graph, [x, mask], { attributes }) => {
