@@ -17,9 +17,9 @@ function studyJsonSchema(methods: readonly MethodOptionSchema[]): object {
   return { ...schema, title: 'PEFT Lab study', allowComments: true, allowTrailingCommas: true };
 }
 
-function catalogEntry({ id, title, summary, suggested, options }: MethodOptionSchema): object {
+function catalogEntry({ id, title, summary, suggested, options, claims = [], trainsEverything = false }: MethodOptionSchema): object {
   const { $schema: _, ...schema } = z.toJSONSchema(options, { io: 'input', override: ({ jsonSchema }) => tidy(jsonSchema) });
-  return { id, title, summary, suggested, options: schema };
+  return { id, title, summary, suggested, claims, trainsEverything, options: schema };
 }
 
 /** zod's bounds of safe integers say nothing to a reader. `search` is a method's proposed grid: shown as examples. */

@@ -32,11 +32,14 @@ function settingsOf({ method, recipe }: Labelled): Record<string, unknown> {
 }
 
 function prefixed(prefix: string, values: object): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(values).map(([key, value]) => [`${prefix}.${key}`, value]));
+  return Object.fromEntries(Object.entries(values).flatMap(([key, value]): [string, unknown][] => {
+    const isObject = typeof value === 'object' && value !== null && !Array.isArray(value);
+    return isObject ? Object.entries(prefixed(`${prefix}.${key}`, value as object)) : [[`${prefix}.${key}`, value]];
+  }));
 }
 
 function setting(key: string, value: unknown): string {
-  const name = key.slice(key.lastIndexOf('.') + 1);
+  const name = key.slice(key.indexOf('.') + 1); // of a combination's part: `lora.rank`
   return `${name}=${typeof value === 'number' ? compactNumber(value) : typeof value === 'string' ? value : JSON.stringify(value)}`;
 }
 

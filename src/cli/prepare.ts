@@ -38,7 +38,8 @@ async function findFacts({ study, name, folder }: LoadedStudy): Promise<StudyFac
   const file = await backboneFile(study.backbone.file, folder);
   const { architecture, normalization, warnings } = await readArchitecture(file, overrides);
   return {
-    study: name, methods, recipeVersion,
+    study: name, recipeVersion,
+    methods: { ...methods, ...Object.fromEntries(study.methods.map(entry => [entry.method, findMethod(entry.method)])) },
     backbone: { name: given ?? path.basename(file).replace(/\.(safetensors|npz)$/i, ''), file, fingerprint: await fingerprintBackbone(file), architecture, warnings, normalization },
     init: study.recipe.init === undefined ? null : fingerprintAdapter(path.resolve(folder, study.recipe.init)),
     count: ({ method, options, classes }) => countParameters({ architecture, method: findMethod(method), options, classes }),

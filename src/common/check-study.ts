@@ -1,20 +1,37 @@
 /** What a study file can get wrong that its schema cannot say: ranges and things that go together. */
 import { z } from 'zod';
+import { isCombined, partIds, refusalOf } from './combination';
 import type { Explanation, IssuePath } from './explain-issues';
-import { recipeSchema, type MethodOptionSchema, type SearchRange, type Study } from './study';
+import { recipeSchema, type MethodEntry, type MethodOptionSchema, type SearchRange, type Study } from './study';
 
-export function checkStudy(study: Study, methods: readonly MethodOptionSchema[]): Explanation[] {
+/** `written` is the file's own value, which tells in which of its forms an entry stands. */
+export function checkStudy(study: Study, methods: readonly MethodOptionSchema[], written: unknown): Explanation[] {
   return [
-    ...study.methods.flatMap((entry, index) => {
-      const schemas = methods.find(m => m.id === entry.method)?.options.shape ?? {};
-      return [
-        ...checkRanges(entry.options, schemas, ['methods', index, 'options']),
-        ...checkRanges(entry.recipe ?? {}, recipeSchema.shape, ['methods', index, 'recipe']),
-      ];
-    }),
+    ...study.methods.flatMap((entry, index) => [
+      ...isCombined(entry.method) ? checkCombination(entry, methods, partsPath(written, index))
+        : checkRanges(entry.options, optionSchemas(methods, entry.method), ['methods', index, 'options']),
+      ...checkRanges(entry.recipe ?? {}, recipeSchema.shape, ['methods', index, 'recipe']),
+    ]),
     ...checkRanges(study.recipe, recipeSchema.shape, ['recipe']),
     ...checkNames(study),
   ];
+}
+
+/** Where the list of an entry's methods stands: the entry itself, or its key `methods`. */
+function partsPath(written: unknown, index: number): IssuePath {
+  const entries = (written as { methods?: unknown[] } | null)?.methods;
+  return Array.isArray(entries?.[index]) ? ['methods', index] : ['methods', index, 'methods'];
+}
+
+function checkCombination({ method, options }: MethodEntry, methods: readonly MethodOptionSchema[], path: IssuePath): Explanation[] {
+  const ids = partIds(method);
+  const refusal = refusalOf(ids.map(id => methods.find(m => m.id === id) ?? { id, title: id }));
+  if (refusal) return [{ path, ...refusal }];
+  return ids.flatMap((id, part) => checkRanges(options[id] as object, optionSchemas(methods, id), [...path, part, 'options']));
+}
+
+function optionSchemas(methods: readonly MethodOptionSchema[], id: string): Record<string, unknown> {
+  return methods.find(m => m.id === id)?.options.shape ?? {};
 }
 
 export function isSearchRange(value: unknown): value is SearchRange {

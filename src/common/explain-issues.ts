@@ -78,10 +78,16 @@ function explainUnion(issue: z.core.$ZodIssueInvalidUnion, path: IssuePath, root
     return explainValue((issue as { options?: unknown[] }).options?.map(String) ?? [], path, root);
   }
   const meant = issue.errors.filter(branch => !branch.some(inner => isOfOtherType(inner, value)));
-  const branch = meant.sort((a, b) => a.length - b.length)[0];
+  const branch = meant.sort((a, b) => strangeness(a, value) - strangeness(b, value))[0];
   if (branch) return branch.flatMap(inner => explain(inner, path, root));
   const allowed = [...new Set(issue.errors.flat().filter(i => i.path.length === 0).flatMap(expectation))];
   return [{ path, message: `must be ${allowed.join(' or ')}, and is ${show(value)}`, remedy: describe(root.schema, path, root.value) }];
+}
+
+/** A branch that misses a key is hardly the one that was meant; otherwise the one with the fewest issues is. */
+function strangeness(issues: readonly Issue[], value: unknown): number {
+  const misses = (issue: Issue) => issue.code !== 'unrecognized_keys' && issue.path.length > 0 && valueAt(value, issue.path.map(String)) === undefined;
+  return issues.reduce((sum, issue) => sum + (misses(issue) ? 10 : 1), 0);
 }
 
 function isOfOtherType(issue: Issue, value: unknown): boolean {

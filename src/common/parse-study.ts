@@ -31,7 +31,7 @@ export function parseStudy(text: string, methods: readonly MethodOptionSchema[])
   const schema = studySchema(methods);
   const value = toValue(root);
   const parsed = schema.safeParse(value);
-  const wrong = parsed.success ? checkStudy(parsed.data, methods) : explainIssues(parsed.error.issues, schema, value);
+  const wrong = parsed.success ? checkStudy(parsed.data, methods, value) : explainIssues(parsed.error.issues, schema, value);
   if (!parsed.success || wrong.length) return { problems: wrong.map(place) };
   return { study: parsed.data };
 }

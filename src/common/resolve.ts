@@ -1,6 +1,7 @@
 /** One trial out of a study, the facts about its inputs, and what a search chose. Pure. */
 import type { z } from 'zod';
 import { isSearchRange } from './check-study';
+import { isCombined } from './combination';
 import { UserError } from './errors';
 import { channelNormalization } from './normalization';
 import type { MethodEntry, Study } from './study';
@@ -54,10 +55,18 @@ export function methodName(study: Pick<Study, 'methods'>, entry: MethodEntry): s
   if (entry.name) return entry.name;
   const alike = study.methods.filter(other => other.method === entry.method && !other.name);
   if (alike.length < 2) return entry.method;
-  const differing = Object.entries({ ...entry.options, ...entry.recipe })
-    .filter(([key, value]) => typeof value !== 'object' && alike.some(other => ({ ...other.options, ...other.recipe } as Record<string, unknown>)[key] !== value));
+  const differing = Object.entries(settingsOf(entry))
+    .filter(([key, value]) => typeof value !== 'object' && alike.some(other => settingsOf(other)[key] !== value));
   const suffix = differing.map(([key, value]) => `${key}=${String(value)}`).join(' ') || (alike.indexOf(entry) ? String(alike.indexOf(entry) + 1) : '');
   return [entry.method, suffix].filter(Boolean).join(' ');
+}
+
+/** Options and recipe by key; the options of a combination's parts by `lora.rank`. */
+function settingsOf({ method, options, recipe }: MethodEntry): Record<string, unknown> {
+  const own = isCombined(method)
+    ? Object.entries(options).flatMap(([id, part]) => Object.entries(part as object).map(([key, value]) => [`${id}.${key}`, value as unknown] as const))
+    : Object.entries(options);
+  return { ...Object.fromEntries(own), ...recipe };
 }
 
 /** Assigned values where the study gives ranges; the method's defaults where it says nothing. */
@@ -83,9 +92,13 @@ function resolveRecipe(study: Study, { entry, facts, assignment, seed }: Pick<Tr
 
 function assign(values: Record<string, unknown>, prefix: string, assignment: Assignment): Record<string, unknown> {
   return Object.fromEntries(Object.entries(values).map(([key, value]) => {
-    if (!isSearchRange(value)) return [key, value];
+    if (!isSearchRange(value)) return [key, isPlainObject(value) ? assign(value, `${prefix}.${key}`, assignment) : value];
     const chosen = assignment[`${prefix}.${key}`];
     if (chosen === undefined) throw new Error(`nothing was chosen for ${prefix}.${key}`);
     return [key, chosen];
   }));
+}
+
+function isPlainObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

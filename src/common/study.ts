@@ -5,12 +5,11 @@
  * so that this folder depends on nothing.
  */
 import { z } from 'zod';
+import { combinedId, type Combinable } from './combination';
 import { engineChoices, precisions } from './engines';
 
-/** What the schema needs to know of a method: its id and the schema of its options. */
-export interface MethodOptionSchema {
-  id: string;
-  title: string;
+/** What the schema needs to know of a method: its id, the schema of its options, and what it can be combined with. */
+export interface MethodOptionSchema extends Combinable {
   summary: string;
   /** Offered in a new study without asking. */
   suggested?: boolean;
@@ -94,7 +93,8 @@ export const recipeSchema = z.strictObject({
   learningRate: searchable(z.number().positive()).default(1e-3),
   weightDecay: searchable(z.number().min(0)).default(1e-4).describe('Decoupled; acts on everything that trains, as in the study.'),
   schedule: z.enum(['cosine', 'cosine-study', 'constant']).default('cosine')
-    .describe('cosine: every step; cosine-study: constant within an epoch and one epoch late, as the study\'s code ran it.'),
+    .describe('cosine: every step; cosine-study: constant within an epoch and one epoch late, as the study\'s code ran it; ' +
+      'constant: learningRate at every step, without warm-up.'),
   warmupEpochs: z.number().min(0).default(10),
   warmupLearningRate: z.number().min(0).default(1e-6),
   minimumLearningRate: z.number().min(0).default(1e-5),
@@ -164,20 +164,37 @@ export type Study = z.infer<ReturnType<typeof studySchema>>;
 export type Recipe = z.infer<typeof recipeSchema>;
 export type Evaluation = z.infer<typeof evaluationSchema>;
 export type Normalization = z.infer<typeof normalizationSchema>;
+/** Of a combination, `method` is the parts' ids joined by "+", and `options` theirs by id. */
 export type MethodEntry = { method: string; options: Record<string, unknown>; name?: string | undefined; recipe?: Partial<Recipe> | undefined };
 
 function methodEntrySchema(methods: readonly MethodOptionSchema[]) {
-  const ids = z.enum(methods.map(m => m.id) as [string, ...string[]]);
-  const entries = methods.map(m => z.strictObject({
-    method: z.literal(m.id).describe(m.summary),
+  const id = z.enum(methods.map(m => m.id) as [string, ...string[]]).transform((method): MethodEntry => ({ method, options: {} }));
+  const named = {
     name: z.string().optional().describe('What to call it in tables.'),
-    options: searchableOptions(m.options).prefault({}),
     recipe: recipeOverrideSchema.optional().describe('Recipe settings for this method only.'),
+  };
+  const choices = methods.map(m => z.strictObject({
+    method: z.literal(m.id).describe(m.summary),
+    options: searchableOptions(m.options).prefault({}),
   }));
+  const entries = choices.map(choice => choice.extend(named));
+  const parts = z.array(z.union([id, discriminated(choices)])).min(2) as unknown as z.ZodType<MethodEntry[]>;
   return z.union([
-    ids.transform((method): MethodEntry => ({ method, options: {} })),
-    z.discriminatedUnion('method', entries as unknown as [typeof entries[number]]),
-  ]).describe('A method id, or {method, options}; an option may be a search range.') as unknown as z.ZodType<MethodEntry>;
+    id,
+    discriminated(entries),
+    parts.transform(combination).describe('Methods trained together.'),
+    z.strictObject({ methods: parts.describe('Methods trained together.'), ...named })
+      .transform(({ methods: together, ...rest }): MethodEntry => ({ ...combination(together), ...rest as Pick<MethodEntry, 'name' | 'recipe'> })),
+  ]).describe('A method id, or {method, options}; an option may be a search range. A list of them, or {methods, name, recipe}, is trained together.',
+  ) as unknown as z.ZodType<MethodEntry>;
+}
+
+function discriminated<Choice extends z.ZodObject>(choices: readonly Choice[]) {
+  return z.discriminatedUnion('method', choices as unknown as [Choice]);
+}
+
+function combination(parts: readonly MethodEntry[]): MethodEntry {
+  return { method: combinedId(parts.map(({ method }) => method)), options: Object.fromEntries(parts.map(({ method, options }) => [method, options])) };
 }
 
 /** Without their defaults, which would override the study's recipe. */

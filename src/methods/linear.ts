@@ -41,7 +41,7 @@ export default defineMethod({
     headInput: (x, context) => (isPlain(context.options) ? x : probed(context)),
   },
   fold: (_, options) => (isPlain(options) ? {} : 'its classifier reads no class token of the last block'),
-  interpolation: { kind: 'weights' },
+  interpolation: options => (isPlain(options) ? { kind: 'weights' } : { refused: 'its classifier reads other features than the backbone\'s own' }),
 });
 
 function isPlain({ layer, pool }: Options): boolean {

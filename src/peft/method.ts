@@ -27,6 +27,8 @@ export interface Method<Options = Record<string, unknown>> {
   tensors?(architecture: Architecture, options: Options): TensorDeclaration[];
   /** Whether the model computes the frozen backbone's function before training; when not, why. */
   identityAtStart(options: Options): true | string;
+  /** It measures the backbone's own weights, so that in a combination it acts before what else changes a layer. */
+  actsFirst?: true;
   /** How the method takes part in the forward pass. */
   act?: Hooks<Options>;
   /** What its gradient takes for a constant on purpose, where it is therefore not the slope of the loss. */

@@ -20,5 +20,8 @@ export function pointOf({ min, max, scale, integer }: Interval, place: number): 
 }
 
 function ranges(values: object, prefix: string): { key: string; range: SearchRange['search'] }[] {
-  return Object.entries(values).flatMap(([key, value]) => isSearchRange(value) ? [{ key: `${prefix}.${key}`, range: value.search }] : []);
+  return Object.entries(values).flatMap(([key, value]) => {
+    if (isSearchRange(value)) return [{ key: `${prefix}.${key}`, range: value.search }];
+    return typeof value === 'object' && value !== null && !Array.isArray(value) ? ranges(value as object, `${prefix}.${key}`) : [];
+  });
 }

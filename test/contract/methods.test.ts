@@ -13,6 +13,7 @@ import { tf } from '../../src/engine/tfjs';
 import { loadAdapter, saveAdapter } from '../../src/peft/adapter';
 import { countParameters } from '../../src/peft/count';
 import { foldAdapter } from '../../src/peft/fold';
+import { interpolate, interpolationKind } from '../../src/peft/interpolate';
 import { initialize } from '../../src/peft/initialize';
 import { methods, parseMethodOptions } from '../../src/peft/registry';
 import { trainRule } from '../../src/peft/trainable';
@@ -33,7 +34,9 @@ const reference = engines.cpu;
 
 for (const [id, method] of Object.entries(methods)) {
   describe(`method ${id}`, () => {
-    for (const options of variantsOf(id)) {
+    const { main, further } = formsOf(id);
+    for (const options of [...main, ...further]) {
+      const isMain = main.includes(options);
       const label = JSON.stringify(options);
       it(`${label}: declared shapes are the real ones, and every base tensor has a rule`, async () => {
         const model = await modelOf(id, options);
@@ -76,6 +79,29 @@ for (const [id, method] of Object.entries(methods)) {
         assert.deepEqual(loaded.manifest.method.options, model.options);
       });
 
+      it(`${label}: interpolates from the frozen backbone to the adapter, or says why not`, async () => {
+        const model = await modelOf(id, options);
+        const trained = randomized(model);
+        const at = (alpha: number, frozenHead: HostTensors | null = null) => interpolate({ ...model, base, trained, frozenHead, alpha });
+        const kind = interpolationKind(model);
+        if ('refused' in kind) return assert.throws(() => at(0.5), /cannot be interpolated/);
+        const plain = await modelOf('linear', {});
+        const head = { 'head.weight': trained['head.weight']!, 'head.bias': trained['head.bias']! };
+        const logitsAt = async (alpha: number) => {
+          const { method: own, options: ownOptions, backbone, adapter } = at(alpha);
+          const there = await prepareModel({ ...model, method: own, options: ownOptions });
+          return evaluate(reference, there, { ...initialState(there, { base, seed: 1 }), ...adapter }, backbone);
+        };
+        const adapted = await evaluate(reference, model, { ...initialState(model, { base, seed: 1 }), ...trained });
+        const atStart = largestDifference(await logitsAt(0), await evaluate(reference, plain, { ...initialState(plain, { base, seed: 1 }), ...head }));
+        const atEnd = largestDifference(await logitsAt(1), adapted);
+        assert.ok(atStart <= 1e-5, `alpha 0 differs from the frozen backbone by ${atStart}`);
+        assert.ok(atEnd <= 1e-5, `alpha 1 differs from the adapter by ${atEnd}`);
+        const zero = { 'head.weight': { shape: [classes, tinyArchitecture.width], data: new Float32Array(classes * tinyArchitecture.width) }, 'head.bias': { shape: [classes], data: new Float32Array(classes) } };
+        assert.deepEqual(at(0.25, zero).adapter['head.bias']!.data, (trained['head.bias']!.data as Float32Array).map(x => 0.25 * x));
+        if (kind.kind === 'weights' && !saysItCannotFold(model, trained)) checkStraightLine(model, trained);
+      });
+
       it(`${label}: folded equals unfolded, or folding is refused`, async () => {
         const model = await modelOf(id, options);
         const trained = randomized(model);
@@ -110,6 +136,7 @@ for (const [id, method] of Object.entries(methods)) {
           checkGradients(await gradients(engine, model, state, peculiarBase), await gradients(reference, model, state, peculiarBase), model);
         });
 
+        if (!isMain) continue; // what follows depends on the form hardly at all
         it(`${label} on ${engineId}: training moves its own tensors only, and all of them`, async t => {
           const engine = await engineOrSkip(t, engineId);
           if (!engine) return;
@@ -161,6 +188,20 @@ for (const [id, method] of Object.entries(methods)) {
   });
 }
 
+/** The folded weights at alpha = 1/4 lie a quarter of the way from the backbone's to the folded ones at alpha = 1. */
+function checkStraightLine(model: Model, trained: HostTensors): void {
+  const folded = (alpha: number) => {
+    const { adapter } = interpolate({ ...model, base, trained, frozenHead: null, alpha });
+    return foldAdapter({ ...model, base, trained: adapter });
+  };
+  const [quarter, whole] = [folded(0.25), folded(1)];
+  for (const [name, { data }] of Object.entries(base)) {
+    const expected = Float32Array.from(data, (x, i) => x + 0.25 * (whole[name]!.data[i]! - x));
+    const difference = largestDifference(quarter[name]!.data, expected);
+    assert.ok(difference <= 1e-5, `${name} is off the straight line by ${difference}`);
+  }
+}
+
 /** A method that adds something folds it, or gives the reason why not. */
 function saysItCannotFold({ method, options, tensors }: Model, trained: HostTensors): boolean {
   if (!method.act && tensors.every(({ source }) => source !== 'added')) return false;
@@ -168,8 +209,8 @@ function saysItCannotFold({ method, options, tensors }: Model, trained: HostTens
   return !method.fold || typeof method.fold({ architecture: tinyArchitecture, base: floats(base), trained: floats(trained) }, options) === 'string';
 }
 
-/** Small sizes; every value of the options that choose between forms, and part of every list that is an option. */
-function variantsOf(id: string): Record<string, unknown>[] {
+/** Small sizes, in each variant; and every value of the options that choose between forms, and part of every list that is an option. */
+function formsOf(id: string): { main: Record<string, unknown>[]; further: Record<string, unknown>[] } {
   const schema = methods[id]!.options;
   const sizes = { rank: 2, bottleneck: 4, prompts: 3, alpha: 3 };
   const small = Object.fromEntries(Object.entries(sizes).filter(([name]) => name in schema.shape));
@@ -178,8 +219,8 @@ function variantsOf(id: string): Record<string, unknown>[] {
   const others = Object.entries(defaults).filter(([name]) => !(name in small) && name !== 'variant')
     .flatMap(([name, value]) => otherValues(value, schema.shape[name] as z.ZodType).map(other => ({ [name]: other })));
   const accepted = others.filter(other => schema.safeParse({ ...small, ...other }).success);
-  const withLists = accepted.flatMap(other => (Object.values(other).some(Array.isArray) ? variants : [variants[0]!]).map(variant => ({ ...variant, ...other })));
-  return [...variants, ...withLists];
+  const further = accepted.flatMap(other => (Object.values(other).some(Array.isArray) ? variants : [variants[0]!]).map(variant => ({ ...variant, ...other })));
+  return { main: variants, further };
 }
 
 /** Other choices than the default: those of an enumeration, the other truth value, 1 for null, the ends of a list. */

@@ -9,7 +9,10 @@ const methods: MethodOptionSchema[] = [
     rank: z.int().positive().default(8).describe('Rank of the update.'),
     variant: z.enum(['study', 'original']).default('study'),
   }) },
-  { id: 'full', title: 'Full', summary: 'Everything.', options: z.strictObject({}) },
+  { id: 'full', title: 'Full', summary: 'Everything.', trainsEverything: true, options: z.strictObject({}) },
+  { id: 'ssf', title: 'SSF', summary: 'Scales.', options: z.strictObject({}) },
+  { id: 'vqt', title: 'VQT', summary: 'Queries.', claims: ['what the classifier reads'], options: z.strictObject({}) },
+  { id: 'probe', title: 'Probing', summary: 'A layer.', claims: ['what the classifier reads'], options: z.strictObject({}) },
 ];
 
 const head = '{ "backbone": { "file": "a.safetensors" }, "data": [{ "path": "d" }], ';
@@ -26,9 +29,9 @@ const wrong: [name: string, text: string, expected: RegExp[]][] = [
   ['an unknown key inside', `${head}"methods": ["full"], "recipe": {\n    "learningrate": 1 } }`, [/^2:5 recipe unknown key "learningrate"; did you mean "learningRate"\?/]],
   ['an unknown option', `${head}"methods": [{ "method": "lora", "options": {\n "rnk": 3 } }] }`, [/^2:2 methods\[0\]\.options unknown key "rnk"; did you mean "rank"\? \(Known here: rank, variant\.\)/]],
   ['an option of a method that has none', `${head}"methods": [{ "method": "full", "options": { "rank": 3 } }] }`, [/unknown key "rank" \(methods\[0\]\.options takes nothing\.\)/]],
-  ['an unknown method', `${head}"methods": ["full", "lara"] }`, [/^1:\d+ methods\[1\] "lara" is not allowed; did you mean "lora"\? \(Allowed: "lora", "full"\.\)/]],
+  ['an unknown method', `${head}"methods": ["full", "lara"] }`, [/^1:\d+ methods\[1\] "lara" is not allowed; did you mean "lora"\? \(Allowed: "lora", "full", "ssf", "vqt", "probe"\.\)/]],
   ['an unknown method in an object', `${head}"methods": [{ "method": "lara" }] }`, [/^1:\d+ methods\[0\]\.method "lara" is not allowed; did you mean "lora"\?/]],
-  ['a method of the wrong type', `${head}"methods": [3] }`, [/methods\[0\] must be "lora" or "full" or an object \{\.\.\.\}, and is 3/]],
+  ['a method of the wrong type', `${head}"methods": [3] }`, [/methods\[0\] must be "lora" or "full" or "ssf" or "vqt" or "probe" or an object \{\.\.\.\} or a list \[\.\.\.\], and is 3/]],
   ['a missing method', `${head}"methods": [{ "options": {} }] }`, [/methods\[0\] "method" is missing/]],
   ['no methods', `${head}"methods": [] }`, [/methods needs at least 1 entries/]],
   ['a wrong type', `${head}"methods": ["full"], "recipe": { "epochs": "ten" } }`, [/recipe\.epochs must be a number, and is "ten"/]],
@@ -43,6 +46,13 @@ const wrong: [name: string, text: string, expected: RegExp[]][] = [
   ['an interval upside down', `${head}"methods": ["full"], "recipe": { "learningRate": { "search": { "min": 1, "max": 0.1 } } } }`, [/max is 0\.1 and not above min/]],
   ['a log scale from 0', `${head}"methods": ["full"], "recipe": { "weightDecay": { "search": { "min": 0, "max": 0.1, "scale": "log" } } } }`, [/a log scale starts above 0/]],
   ['a learning rate that no range may hold', `${head}"methods": ["full"], "recipe": { "learningRate": { "search": [0.1, -1] } } }`, [/recipe\.learningRate\.search\[1\] -1 is not allowed/]],
+  ['a combination with what trains everything', `${head}"methods": ["ssf",\n["full", "lora"]] }`, [/^2:1 methods\[1\] Full trains the whole backbone and leaves nothing to combine it with \(Leave one of them out\.\)/]],
+  ['a method combined with itself', `${head}"methods": [["lora", { "method": "lora", "options": { "rank": 4 } }]] }`, [/methods\[0\] LoRA stands in the combination twice/]],
+  ['two that replace the same thing', `${head}"methods": [{ "methods":\n ["vqt", "probe"], "name": "both" }] }`, [/^2:2 methods\[0\]\.methods VQT and Probing both replace what the classifier reads/]],
+  ['a wrong option in a combination', `${head}"methods": [["ssf", { "method": "lora", "options": { "rnk": 4 } }]] }`, [/methods\[0\]\[1\]\.options unknown key "rnk"; did you mean "rank"\?/]],
+  ['an unknown method in a combination', `${head}"methods": [["ssf", "lara"]] }`, [/methods\[0\]\[1\] "lara" is not allowed; did you mean "lora"\?/]],
+  ['a combination of one', `${head}"methods": [["ssf"]] }`, [/methods\[0\] needs at least 2 entries/]],
+  ['a range in a combination that the option refuses', `${head}"methods": [["ssf", { "method": "lora", "options": { "rank": { "search": [4,\n 0.5] } } }]] }`, [/^2:2 methods\[0\]\[1\]\.options\.rank\.search\[1\] 0\.5 is not allowed here/]],
   ['two of one name', '{ "backbone": { "file": "a" }, "data": [{ "path": "d", "name": "x" },\n { "path": "e", "name": "x" }], "methods": ["full"] }', [/^2:25 data\[1\]\.name another one has this name/]],
   ['a later launcher', `${head}"methods": ["full"], "launcher": "slurm" }`, [/launcher "slurm" is not allowed/]],
   ['a dangerous key', `${head}"methods": ["full"], "__proto__": {} }`, [/unknown key "__proto__"/]],
@@ -70,6 +80,17 @@ describe('parseStudy', () => {
     assert.equal(study!.engine, 'auto');
   });
 
+  it('reads methods that are trained together, as a list or with a name', () => {
+    const { study, problems } = parseStudy(`${head}"methods": [
+      ["ssf", { "method": "lora", "options": { "rank": { "search": [1, 8] } } }],
+      { "methods": ["lora", "vqt"], "name": "both", "recipe": { "epochs": 3 } }] }`, methods);
+    assert.equal(problems, undefined);
+    assert.deepEqual(study!.methods, [
+      { method: 'ssf+lora', options: { ssf: {}, lora: { rank: { search: [1, 8] } } } },
+      { method: 'lora+vqt', options: { lora: {}, vqt: {} }, name: 'both', recipe: { epochs: 3 } },
+    ]);
+  });
+
   it('counts columns after a byte order mark and in CRLF files', () => {
     const { problems } = parseStudy(`\uFEFF${head}\r\n"methods": ["lara"] }`, methods);
     assert.deepEqual([problems![0]!.line, problems![0]!.column], [2, 13]);
@@ -77,6 +98,6 @@ describe('parseStudy', () => {
 
   it('prints a problem as editors link it', () => {
     const { problems } = parseStudy(`${head}"methods": ["lara"] }`, methods);
-    assert.equal(formatProblem('a.peft.json', problems![0]!), `a.peft.json:1:83: methods[0]: "lara" is not allowed; did you mean "lora"?\n  Allowed: "lora", "full".`);
+    assert.equal(formatProblem('a.peft.json', problems![0]!), `a.peft.json:1:83: methods[0]: "lara" is not allowed; did you mean "lora"?\n  Allowed: "lora", "full", "ssf", "vqt", "probe".`);
   });
 });

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, it } from 'node:test';
+import { z } from 'zod';
 import { countParameters } from '../../../src/peft/count';
-import { findMethod, parseMethodOptions } from '../../../src/peft/registry';
+import { findMethod, methods, parseMethodOptions } from '../../../src/peft/registry';
 import { presets } from '../../../src/vit/presets';
 
 /** study.md 1.1: trainable parameters of ViT-B/16 without the head. */
@@ -22,6 +23,20 @@ const vitBase: [method: string, options: Record<string, unknown>, trainable: num
   ['adaptformer', { bottleneck: 64 }, 1_189_632],
   ['vpt-deep', { prompts: 5 }, 46_080],
   ['vpt-deep', { prompts: 100 }, 921_600],
+  ['vpt-shallow', { prompts: 5 }, 3_840],
+  ['vpt-shallow', { prompts: 200, variant: 'original' }, 153_600],
+  ['difffit', {}, 140_544],
+  ['ssf', {}, 205_824],
+  ['vqt', { prompts: 10 }, 92_281],
+  ['selective', { blocks: [11] }, 7_087_872],
+  ['selective', { blocks: [-1] }, 7_087_872],
+  // related-systems.md 0.2, 12 and 15
+  ['ia3', {}, 55_296],
+  ['kv-prefix', { prompts: 16 }, 294_912],
+  ['kv-prefix', { prompts: 20 }, 368_640],
+  ['attnscale', { granularity: 'shared' }, 465_708],
+  ['attnscale', {}, 5_588_496],
+  ['attnscale', { granularity: 'scalar' }, 144],
 ];
 
 describe('countParameters', () => {
@@ -38,9 +53,23 @@ describe('countParameters', () => {
     assert.equal(count('vit_base_patch16_clip_224', 'full', {}).trainable, 85_799_424);
     assert.equal(count('vit_base_patch16_clip_224', 'bitfit', {}).trainable, 102_912);
     assert.equal(count('vit_base_patch16_clip_224', 'ln', {}).trainable, 39_936);
+    assert.equal(count('vit_base_patch16_clip_224', 'difffit', {}).trainable, 141_312);
     const dino = { ...presets['vit_base_patch14_dinov2']!, imageSize: 224 };
     assert.equal(countParameters({ architecture: dino, method: findMethod('full'), options: {}, classes: 2 }).trainable, 85_724_928);
   });
+
+  for (const id of Object.keys(methods)) {
+    it(`${id}: the formula on its page is what it declares, on every shape of backbone`, () => {
+      const { page } = findMethod(id);
+      for (const preset of ['vit_base_patch16_224', 'vit_small_patch16_224', 'deit_tiny_patch16_224', 'vit_base_patch16_clip_224', 'vit_base_patch14_dinov2']) {
+        for (const options of formsOf(id)) {
+          const architecture = { ...presets[preset]!, imageSize: 224 };
+          const { trainable } = countParameters({ architecture, method: findMethod(id), options, classes: 7 });
+          assert.equal(page.parameters.count(architecture, options), trainable, `${preset} ${JSON.stringify(options)}`);
+        }
+      }
+    });
+  }
 
   it('equals the counts measured on the study\'s code', t => {
     const file = path.resolve(process.cwd(), '../shared/reference/counts.json');
@@ -48,7 +77,10 @@ describe('countParameters', () => {
     const measured = JSON.parse(fs.readFileSync(file, 'utf8')) as Record<string, Record<string, { inserted_parameters: number; total_with_head4: number }>>;
     const settings: Record<string, [string, Record<string, unknown>]> = {
       linear: ['linear', {}], full: ['full', {}], bitfit: ['bitfit', {}], ln: ['ln', {}], lora: ['lora', { rank: 8 }],
-      adaptformer: ['adaptformer', { bottleneck: 8 }], vpt_deep: ['vpt-deep', { prompts: 5 }],
+      adaptformer: ['adaptformer', { bottleneck: 8 }], vpt_deep: ['vpt-deep', { prompts: 5 }], vpt_shallow: ['vpt-shallow', { prompts: 5 }],
+      difffit: ['difffit', {}], ssf: ['ssf', {}], vqt: ['vqt', { prompts: 5 }],
+      pfeiffer: ['pfeiffer', { bottleneck: 8 }], houlsby: ['houlsby', { bottleneck: 8 }], repadapter: ['repadapter', { bottleneck: 8 }],
+      convpass: ['convpass', { bottleneck: 8 }], fact_tt: ['fact-tt', { rank: 8 }], fact_tk: ['fact-tk', { rank: 8 }],
     };
     for (const preset of ['deit_tiny_patch16_224', 'vit_base_patch16_224']) {
       for (const [name, [id, options]] of Object.entries(settings)) {
@@ -63,4 +95,15 @@ describe('countParameters', () => {
 
 function count(preset: string, id: string, options: Record<string, unknown>, classes = 10) {
   return countParameters({ architecture: presets[preset]!, method: findMethod(id), options: parseMethodOptions(id, options), classes });
+}
+
+/** The defaults, every value of every grid and enumeration, and 2 for what may be null. */
+function formsOf(id: string): Record<string, unknown>[] {
+  const { options } = findMethod(id);
+  const others = Object.entries(options.shape).flatMap(([name, schema]) => {
+    const inner = schema instanceof z.ZodDefault ? schema.unwrap() as z.ZodType : schema as z.ZodType;
+    const values = [...(schema as z.ZodType).meta()?.['search'] as unknown[] ?? [], ...inner instanceof z.ZodEnum ? inner.options : [], 2, true];
+    return values.map(value => ({ [name]: value }));
+  });
+  return [{}, ...others.filter(other => options.safeParse(other).success)].map(given => parseMethodOptions(id, given));
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { z } from 'zod';
+import { labelTrials } from '../../../src/analysis/labels';
 import { parseStudy } from '../../../src/common/parse-study';
 import type { StudyFacts } from '../../../src/common/resolve';
 import { planTrials } from '../../../src/search/plan';
@@ -9,6 +10,7 @@ import { fakeTrial } from '../store/fixtures';
 const methods = [
   { id: 'lora', title: '', summary: '', options: z.strictObject({ rank: z.int().default(8), variant: z.string().default('study') }) },
   { id: 'full', title: '', summary: '', options: z.strictObject({}) },
+  { id: 'scale', title: '', summary: '', options: z.strictObject({ size: z.int().default(1) }) },
 ];
 const facts: StudyFacts = {
   study: 'study',
@@ -27,6 +29,16 @@ describe('planTrials', () => {
     ]);
     assert.deepEqual(asked.map(a => [a.number, a.assignment, a.trials.length]), [[0, {}, 2], [0, { 'options.rank': 4 }, 2], [1, { 'options.rank': 16 }, 2]]);
     assert.match(asked[1]!.search, /^shapes\/lora\//);
+  });
+
+  it('searches the options of methods that are trained together, and names what was chosen', () => {
+    const combined: StudyFacts = { ...facts, methods: { ...facts.methods, 'lora+scale': { version: 3, options: z.strictObject({ lora: methods[0]!.options.prefault({}), scale: methods[2]!.options.prefault({}) }) } } };
+    const { trials } = plan('"methods": [["lora", { "method": "scale", "options": { "size": { "search": [2, 4] } } }]]', combined);
+    assert.deepEqual(trials.map(t => [t.method.id, t.method.name, t.method.version, t.method.options]), [2, 4].map(size => [
+      'lora+scale', 'lora+scale', 3, { lora: { rank: 8, variant: 'study' }, scale: { size } },
+    ]));
+    assert.deepEqual(trials.map(t => t.assignment), [{ 'options.scale.size': 2 }, { 'options.scale.size': 4 }]);
+    assert.deepEqual([...labelTrials(trials).values()], ['lora+scale scale.size=2', 'lora+scale scale.size=4']);
   });
 
   it('resolves defaults, ranges, overrides and normalisation', () => {
