@@ -48,8 +48,18 @@ interface OnnxModel {
 }
 
 function mergedModel({ adapter, backbone }: ExportOptions): OnnxModel {
-  const tensors = mergedTensors(adapter, backbone), { architecture } = adapter.manifest.backbone;
+  const tensors = mergedOrAdvice(adapter, backbone), { architecture } = adapter.manifest.backbone;
   return { tensors, programOf: batch => backboneProgram({ architecture, batch }) };
+}
+
+function mergedOrAdvice(adapter: ExportOptions['adapter'], backbone: ExportOptions['backbone']): HostTensors {
+  requireBackbone(adapter, backbone);
+  try {
+    return mergedTensors(adapter, backbone);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    throw new UserError({ what: error.what, where: adapter.folder, remedy: 'Export it with --unmerged: the adapter\'s own operations then stay in the model.', cause: error });
+  }
 }
 
 function unmergedModel({ adapter, backbone }: ExportOptions): OnnxModel {
