@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
+import v8 from 'node:v8';
+import vm from 'node:vm';
 import { fromBinary } from '@bufbuild/protobuf';
 import { engines } from '../../../src/engine/engines';
 import { kernelShapes } from '../../../src/engine/graph/kernel-shapes';
@@ -123,6 +125,9 @@ describe('operators of TensorFlow give what the reference gives', () => {
   }
 });
 
+v8.setFlagsFromString('--expose-gc');
+const collectGarbage = vm.runInNewContext('gc') as () => void;
+
 describe('state in variables', () => {
   const swap: Program = { feeds: [], run: ({ a, b }) => ({ fetches: {}, state: { a: b!, b: a! } }) };
   const add: Program = { feeds: [{ name: 'x', shape: [3], dtype: 'float32' }], run: ({ a, x }) => ({ fetches: { before: a! }, state: { a: tf.add(a!, x!) } }) };
@@ -159,6 +164,7 @@ describe('state in variables', () => {
       const { session, feeds } = await openMomentum(form);
       const settle = async (steps: number) => {
         for (let i = 0; i < steps; i++) await session.call('step', feeds);
+        collectGarbage(); // fetched arrays that nobody holds any more
         return process.memoryUsage().rss / 2 ** 20;
       };
       const [before, after] = [await settle(200), await settle(500)];
