@@ -482,7 +482,7 @@ class LoRA(ViT):
         if 'patch_embed' in targets:
             sites['patch_embed.proj'] = [(f'patch_embed.proj.{cls.NAME}.lora_{{}}.weight', 3 * p * p, d, ['all'])]
         for i in range(c['depth']):
-            if o.get('blocks') is not None and i not in o['blocks']:
+            if o.get('blocks') is not None and i not in [b % c['depth'] for b in o['blocks']]:
                 continue
             thirds = [t for t in 'qkv' if t in targets]
             path = f'blocks.{i}.attn.{cls.NAME}.lora_{{}}'
@@ -665,7 +665,7 @@ case('convpass-original-peculiar', 'convpass', Convpass, dict(bottleneck=3, scal
 case('lora', 'lora', LoRA, dict(rank=3), dict(targets=QKV, sharing='fused'))
 case('lora-original', 'lora', LoRA, dict(rank=3, alpha=6, **ORIGINAL), dict(targets=QKV, sharing='separate'))
 case('lora-two-thirds', 'lora', LoRA, dict(rank=3, targets=['q', 'v'], alpha=2), dict(sharing='fused'))
-case('lora-one-block', 'lora', LoRA, dict(rank=3, targets=['v', 'fc2'], blocks=[1], **ORIGINAL), dict(sharing='separate'))
+case('lora-one-block', 'lora', LoRA, dict(rank=3, targets=['v', 'fc2'], blocks=[-1], **ORIGINAL), dict(sharing='separate'))
 case('lora-everywhere', 'lora', LoRA, dict(rank=2, alpha=4, rankStabilized=True, targets=EVERY, sharing='fused', **ORIGINAL))
 case('lora-everywhere-peculiar', 'lora', LoRA, dict(rank=2, targets=EVERY, sharing='separate'), c=PECULIAR)
 case('dora', 'dora', DoRA, dict(rank=3, alpha=3), dict(targets=QKV, sharing='separate'))
@@ -739,6 +739,11 @@ def is_stable(start, exact, single):
     return True
 
 
+def save(name, tensors, about):
+    """One key of metadata, since several would stand in another order each time."""
+    save_file({n: v.float().contiguous() for n, v in tensors.items()}, FOLDER / f'{name}.safetensors', metadata={'golden': json.dumps(about)})
+
+
 def write(name):
     case = CASES[name]
     base = base_tensors(case['c'])
@@ -750,8 +755,7 @@ def write(name):
     else:
         raise SystemExit(f'{name}: no seed gives stable numbers')
     tensors = {**{f'init.{n}': v for n, v in start.items()}, **exact}
-    metadata = {'method': case['method'], 'options': json.dumps(case['options']), 'backbone': 'plain' if case['c'] is PLAIN else 'peculiar'}
-    save_file({n: v.float().contiguous() for n, v in tensors.items()}, FOLDER / f'{name}.safetensors', metadata=metadata)
+    save(name, tensors, {'method': case['method'], 'options': case['options'], 'backbone': 'plain' if case['c'] is PLAIN else 'peculiar'})
     frozen = case['implementation'](case['c'], {**base, **start}, start, {**case['implied'], **case['options']})
     plain = ViT(case['c'], {**base, 'head.weight': start['head.weight'], 'head.bias': start['head.bias']}, {}, {})
     effect = (frozen.forward(batch(case['c'])[0]) - plain.forward(batch(case['c'])[0])).abs().max().item()
@@ -762,8 +766,7 @@ def write(name):
 def write_backbone(name, c):
     images, labels = batch(c)
     tensors = {**base_tensors(c), 'images': images}
-    save_file({n: v.float().contiguous() for n, v in tensors.items()}, FOLDER / f'backbone-{name}.safetensors',
-              metadata={'architecture': json.dumps(c), 'labels': json.dumps(labels.tolist())})
+    save(f'backbone-{name}', tensors, {'architecture': c, 'labels': labels.tolist()})
 
 
 # ---- checks against timm and Hugging Face's PEFT -----------------------------------------------------------------------

@@ -183,7 +183,7 @@ function thirdIndex(key: string): number {
 
 function adaptedLayers({ targets, blocks }: Pick<LowRankOptions, 'targets' | 'blocks'>, { depth }: Architecture): { path: string; layer: Layer }[] {
   const has = (layer: Layer) => layer === 'qkv' ? thirds.some(third => targets.includes(third)) : targets.includes(layer);
-  const all = Array.from({ length: depth }, (_, block) => block).filter(block => blocks?.includes(block) ?? true);
+  const all = Array.from({ length: depth }, (_, block) => block).filter(block => !blocks || blocks.includes(block) || blocks.includes(block - depth));
   return [
     ...has('patch_embed') ? [{ path: 'patch_embed.proj', layer: 'patch_embed' as const }] : [],
     ...all.flatMap(block => (['qkv', 'proj', 'fc1', 'fc2'] as const).filter(has).map(layer => ({ path: pathOf(layer, block), layer }))),

@@ -27,7 +27,7 @@ export const lowRankOptions = {
   rankStabilized: z.boolean().default(false).describe('Scale by alpha / sqrt(rank) instead (rsLoRA).'),
   dropout: z.number().min(0).lt(1).default(0.1).describe('Dropout on the input of the update.'),
   targets: z.array(z.enum(lowRankTargets)).min(1).default([...projections]).describe('Which linear layers are adapted.'),
-  blocks: z.array(z.int().min(0)).min(1).nullable().default(null).describe('Which blocks are adapted, counted from 0; null: all.'),
+  blocks: z.array(z.int()).min(1).nullable().default(null).describe('Indices of the blocks that are adapted, 0 first; negative ones count from the end; null: all.'),
 };
 
 export interface LowRankForm {
@@ -52,14 +52,14 @@ interface Pair {
 
 /** What is wrong with the form on this backbone; null when nothing is. */
 export function refusesLowRank({ depth }: Architecture, { blocks }: Pick<LowRankForm, 'blocks'>): string | null {
-  const beyond = blocks?.find(block => block >= depth);
-  return beyond === undefined ? null : `there is no block ${beyond}; they are counted from 0 to ${depth - 1}`;
+  const strange = blocks?.find(block => block < -depth || block >= depth);
+  return strange === undefined ? null : `there is no block ${strange}: it has ${depth}, 0 to ${depth - 1}, or -${depth} to -1 from the end`;
 }
 
 /** Every adapted layer: [block, site], the patch embedding (block -1) first. */
-export function adaptedLayers({ depth }: Architecture, form: LowRankForm): { site: LinearSite; block: number }[] {
+export function adaptedLayers({ depth }: Pick<Architecture, 'depth'>, form: LowRankForm): { site: LinearSite; block: number }[] {
   const sites = (['qkv', 'proj', 'fc1', 'fc2'] as const).filter(site => isTarget(site, form));
-  const blocks = Array.from({ length: depth }, (_, block) => block).filter(block => form.blocks?.includes(block) ?? true);
+  const blocks = Array.from({ length: depth }, (_, block) => block).filter(block => isChosen(block, depth, form));
   return [
     ...isTarget('patch_embed', form) ? [{ site: 'patch_embed' as const, block: -1 }] : [],
     ...blocks.flatMap(block => sites.map(site => ({ site, block }))),
@@ -80,7 +80,7 @@ export function lowRankTensors(architecture: Architecture, form: LowRankForm, in
 /** s B A Dropout(x): [rows, in] -> [rows, out], zero for thirds that are no target; null where the layer is not adapted. */
 export function lowRankUpdate(x: Tensor, site: LinearSite, form: LowRankForm, context: LayerContext): Tensor | null {
   const { block, tensor } = context;
-  if (!isAdapted(site, block, form)) return null;
+  if (!isAdapted(site, context, form)) return null;
   const dropped = context.dropout(x, form.dropout, `${dropoutSite(site)}.${form.name}`);
   const deltas = pairs(site, block, form).map(({ a, b, thirds }) => ({ thirds, delta: linear(linear(dropped, tensor(a)), tensor(b)) }));
   const whole = site === 'qkv' ? thirdsTogether(deltas, x) : deltas[0]!.delta;
@@ -121,8 +121,8 @@ export function countLowRank(architecture: Architecture, form: LowRankForm): num
   const qkv = thirds && rank * (sharing === 'fused' ? width + thirds * width : 2 * thirds * width);
   const has = (target: Target) => Number(targets.includes(target));
   const block = qkv + rank * (has('proj') * 2 * width + (has('fc1') + has('fc2')) * (width + hidden));
-  const blocks = form.blocks ? new Set(form.blocks).size : architecture.depth;
-  return blocks * block + has('patch_embed') * rank * (3 * patch ** 2 + width);
+  const blocks = Array.from({ length: architecture.depth }, (_, block) => block).filter(block => isChosen(block, architecture.depth, form));
+  return blocks.length * block + has('patch_embed') * rank * (3 * patch ** 2 + width);
 }
 
 /** A layer's weight as a matrix: [outputs, inputs]. */
@@ -143,8 +143,12 @@ export function adaptedRows(site: LinearSite, architecture: Architecture, form: 
   return Array.from({ length: outputs }, (_, row) => site !== 'qkv' || form.targets.includes(projections[Math.floor(row / architecture.width)]!));
 }
 
-export function isAdapted(site: LinearSite, block: number, form: LowRankForm): boolean {
-  return isTarget(site, form) && (site === 'patch_embed' || (form.blocks?.includes(block) ?? true));
+export function isAdapted(site: LinearSite, { block, architecture }: Pick<LayerContext, 'block' | 'architecture'>, form: LowRankForm): boolean {
+  return isTarget(site, form) && (site === 'patch_embed' || isChosen(block, architecture.depth, form));
+}
+
+function isChosen(block: number, depth: number, { blocks }: Pick<LowRankForm, 'blocks'>): boolean {
+  return blocks === null || blocks.includes(block) || blocks.includes(block - depth);
 }
 
 type LayerContext = Pick<HookContext<unknown>, 'architecture' | 'block' | 'tensor' | 'dropout'>;
