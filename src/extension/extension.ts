@@ -4,6 +4,7 @@ import { registerCodeLenses } from './code-lenses';
 import { Diagnostics } from './diagnostics';
 import { DisposableStore } from './disposables';
 import { Doctor } from './doctor';
+import { installGpuRuntime } from './install-runtime';
 import { Monitors } from './monitors';
 import { newStudy } from './new-study';
 import { reportError } from './report-error';
@@ -45,6 +46,7 @@ export function activate(context: vscode.ExtensionContext): void {
       if (monitor) panels.show(monitor);
     },
     'peftLab.doctor': () => doctor.run(),
+    'peftLab.installRuntime': () => installGpuRuntime({ context, log }),
   };
   for (const [id, command] of Object.entries(commands)) {
     own.add(vscode.commands.registerCommand(id, (uri?: unknown) => command(uri).catch(onError)));

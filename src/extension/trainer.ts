@@ -20,7 +20,8 @@ export function findTrainer(context: vscode.ExtensionContext): Trainer {
   return {
     executable: chosen || process.execPath,
     cli: context.asAbsolutePath('dist/cli.cjs'),
-    env: trainerEnvironment(process.env),
+    // What is installed later lies in the extension's own storage; the command line in a terminal names its own.
+    env: { PEFT_LAB_DATA: context.globalStorageUri.fsPath, ...trainerEnvironment(process.env) },
   };
 }
 
@@ -31,13 +32,23 @@ export interface TrainerOutput {
   code: number | null;
 }
 
-/** Runs one subcommand to its end. Rejects when it cannot be started; ends it when `token` is cancelled. */
-export function callTrainer({ executable, cli, env }: Trainer, args: string[], token: vscode.CancellationToken): Promise<TrainerOutput> {
+/**
+ * Runs one subcommand to its end. Rejects when it cannot be started; asks it to end when `token` is cancelled. `onLine` gets
+ * each line of what it says beside its result, as it comes.
+ */
+export function callTrainer({ executable, cli, env }: Trainer, args: string[], token: vscode.CancellationToken, onLine?: (line: string) => void): Promise<TrainerOutput> {
   return new Promise((resolve, reject) => {
     const child = spawn(executable, [cli, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'], windowsHide: true });
     const parts = { stdout: '', stderr: '' };
     child.stdout.setEncoding('utf8').on('data', (text: string) => { parts.stdout += text; });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => { parts.stderr += text; });
+    let rest = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      if (!onLine) return void (parts.stderr += text);
+      const lines = (rest + text).split('\n');
+      rest = lines.pop()!;
+      parts.stderr = (parts.stderr + lines.map(line => `${line}\n`).join('')).slice(-20_000); // progress can be long
+      lines.forEach(onLine);
+    });
     const cancelled = token.onCancellationRequested(() => child.kill());
     child.once('error', error => { cancelled.dispose(); reject(error); });
     child.once('close', code => { cancelled.dispose(); resolve({ ...parts, code }); });

@@ -43,7 +43,7 @@ function checkTensorFlow(runtime: Runtime): CheckOutcome {
   const [output] = binding.executeOp('MatMul', [flag('transpose_a'), flag('transpose_b'), { name: 'T', type: binding.TF_ATTR_TYPE, value: binding.TF_FLOAT }], inputs, 1);
   requireProduct(binding.tensorDataSync(output!.id));
   const onGpu = binding.isUsingGpuDevice();
-  const without = runtime.gpu && !onGpu ? '; it found no GPU that it can use, and computes on the processor' : '';
+  const without = runtime.gpu && !onGpu ? ', since it found no GPU that it can use' : '';
   return { works: true, says: `TensorFlow ${binding.TF_Version} computes on the ${onGpu ? 'GPU' : 'processor'}${without}`, devices: onGpu ? ['GPU', 'CPU'] : ['CPU'] };
 }
 
