@@ -43,7 +43,12 @@ export interface SessionOptions {
   threads: number;
   /** How products are computed; f32 when absent. UserError where the engine cannot. */
   precision?: Precision | undefined;
+  /** What is computed again in the backward pass instead of kept; `off` when absent. Engines without a graph do not heed it. */
+  recompute?: Recompute | undefined;
 }
+
+/** See engine/graph/recompute.ts. */
+export type Recompute = 'off' | 'attention' | 'blocks';
 
 export interface Session {
   /** Runs one program; its state changes stay in the engine. Errors: unknown program, missing feed, wrong shape. */
@@ -52,9 +57,16 @@ export interface Session {
   readState(): Promise<HostTensors>;
   /** Overwrites state by name; names left out keep their value. */
   writeState(values: HostTensors): Promise<void>;
-  /** How it executes, in words, where an engine has several ways: attempts and doctor show it. It may change at a call. */
-  execution?(): string;
+  /** Where an engine has several ways to execute; it may change at a program's first call. Attempts and doctor show it. */
+  execution?(): Execution;
   dispose(): Promise<void>;
+}
+
+export interface Execution {
+  /** In words, to go on after "it runs". */
+  how: string;
+  /** Why it is not a better way; empty when it is the best. */
+  reasons: readonly string[];
 }
 
 export interface Engine {
@@ -63,6 +75,8 @@ export interface Engine {
   deterministic: boolean;
   /** What SessionOptions.precision may be. */
   precisions: readonly Precision[];
+  /** Computes in a device's memory: when that is used up, another engine may still do. */
+  ownMemory?: boolean;
   /** Throws a UserError that says what is missing on this machine. */
   open(options: SessionOptions): Promise<Session>;
 }

@@ -36,7 +36,7 @@ export async function openTensorflow(options: SessionOptions): Promise<Session> 
   };
   const usable = forms.slice(forms.indexOf(firstForm())).filter(form => form !== 'eager' || precision !== 'bf16');
   if (!usable.length) throw new UserError({ what: 'tfjs-node computes operation by operation in f32 only', where: 'PEFT_LAB_TENSORFLOW=eager', remedy: 'Set recipe.precision to "f32".' });
-  return openFirstWay({ programs, state, ways: usable.map(form => ways[form]), title: `TensorFlow ${runtime.version} on the ${isOnGpu ? 'GPU' : 'CPU'},` });
+  return openFirstWay({ programs, state, ways: usable.map(form => ways[form]), title: `on TensorFlow ${runtime.version} (${isOnGpu ? 'GPU' : 'CPU'}),` });
 }
 
 /** For diagnosis: PEFT_LAB_TENSORFLOW=graph or eager leaves out the faster ways. */

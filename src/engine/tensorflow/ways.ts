@@ -4,7 +4,7 @@ import { findProgram } from '../eager';
 import type { HostTensors, Session, SessionOptions } from '../program';
 
 export interface Way {
-  /** Ends a sentence that begins with what executes. */
+  /** To go on after the title. */
   description: string;
   open(state: HostTensors): Promise<Session>;
 }
@@ -12,7 +12,7 @@ export interface Way {
 export interface WaysOptions extends Pick<SessionOptions, 'programs' | 'state'> {
   /** Best first. */
   ways: readonly Way[];
-  /** What executes. */
+  /** What executes, to go on after "it runs". */
   title: string;
 }
 
@@ -35,7 +35,7 @@ export async function openFirstWay({ programs, state, ways, title }: WaysOptions
   const giveUp = (error: unknown) => {
     if (left.length === 1) throw error;
     const message = error instanceof Error ? error.message : String(error);
-    reasons.push(`not ${left.shift()!.description}: ${message.split('\n')[0]}`);
+    reasons.push(`not ${left.shift()!.description}, since ${message.split('\n')[0]}`);
   };
   let session = await open(state);
   const callCarefully = async (name: string, feeds: HostTensors): Promise<HostTensors> => {
@@ -60,6 +60,6 @@ export async function openFirstWay({ programs, state, ways, title }: WaysOptions
     readState: () => session.readState(),
     writeState: values => session.writeState(values),
     dispose: () => session.dispose(),
-    execution: () => [`${title} ${left[0]!.description}`, ...reasons].join('; '),
+    execution: () => ({ how: `${title} ${left[0]!.description}`, reasons }),
   };
 }
