@@ -1,5 +1,5 @@
 // `npm run generate`: writes what is derived from the sources and kept in git (media/study.schema.json,
-// media/methods.json and the types of ONNX and SavedModel). test/unit/common/generated.test.ts fails when they are stale.
+// media/methods.json, the pages of media/methods, the README's table of methods and the types of ONNX and SavedModel). test/unit/common/generated.test.ts fails when they are stale.
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';

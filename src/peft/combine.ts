@@ -56,7 +56,7 @@ export function combineMethods(given: readonly Part[]): Method {
 }
 
 /** What decides with whom a method can be combined: which single places it takes. */
-export function combinable({ id, method }: Part): Combinable & Required<Pick<Combinable, 'claims' | 'trainsEverything'>> {
+export function combinable({ id, method }: Part): Combinable & { claims: string[]; trainsEverything: boolean } {
   const claims = [
     ...method.act?.headInput ? ['what the classifier reads'] : [],
     ...method.act?.linearWeight || method.actsFirst ? ['the weights of linear layers'] : [],
