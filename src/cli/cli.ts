@@ -15,6 +15,7 @@ const commands: Record<string, { summary: string; load(): Promise<Command> }> = 
   predict: { summary: 'classify images with a trained adapter', load: async () => (await import('./predict')).predict },
   import: { summary: 'make an adapter of one that another library wrote', load: async () => (await import('./import')).importCommand },
   export: { summary: 'write an adapter for another library, merged or as ONNX', load: async () => (await import('./export')).exportCommand },
+  diff: { summary: 'compare what two adapters change in their backbone', load: async () => (await import('./diff')).diffCommand },
   count: { summary: 'count a method\'s trainable parameters', load: async () => (await import('./count')).count },
   doctor: { summary: 'measure which engines this machine has', load: async () => (await import('./doctor')).doctor },
   runtime: { summary: 'install, remove and list TensorFlow and CUDA', load: async () => (await import('./runtime')).runtime },

@@ -9,7 +9,7 @@ import { patchify } from '../../../src/data/patchify';
 import { uniform, streamKey } from '../../../src/common/random';
 import type { Architecture } from '../../../src/common/trial';
 import { engines } from '../../../src/engine/engines';
-import { ModelProtoSchema } from '../../../src/engine/onnx/generated/onnx_pb';
+import { ModelProtoSchema, type TypeProto } from '../../../src/engine/onnx/generated/onnx_pb';
 import { exportOnnx } from '../../../src/exchange/export-onnx';
 import { loadAdapter, saveAdapter, type Adapter } from '../../../src/peft/adapter';
 import { foldAdapter } from '../../../src/peft/fold';
@@ -49,7 +49,7 @@ describe('ONNX export', () => {
     const model = fromBinary(ModelProtoSchema, fs.readFileSync(await exported(t, adapter, backbone, { merge: true, input: 'float-nchw' })));
     assert.deepEqual(model.opsetImport.map(({ domain, version }) => [domain ?? '', version]), [['', 18n]]);
     assert.deepEqual(model.graph!.node.filter(({ domain }) => domain), []);
-    const shape = (value: typeof model.graph.input[number]) => value.type!.tensorType!.shape!.dim.map(d => d.dimParam ?? Number(d.dimValue));
+    const shape = (value: { type?: TypeProto | undefined }) => value.type!.tensorType!.shape!.dim.map(d => d.dimParam ?? Number(d.dimValue));
     assert.deepEqual([...model.graph!.input, ...model.graph!.output].map(v => [v.name, shape(v)]), [['images', ['batch', 3, 16, 16]], ['logits', ['batch', 3]]]);
     const said = Object.fromEntries(model.metadataProps.map(({ key, value }) => [key, value]));
     assert.deepEqual([said['mean'], said['std'], said['classes'], said['resize'], said['image_size'], said['method'], said['merged']],
@@ -104,7 +104,7 @@ async function compare(file: string, { adapter, backbone, batch, input }: { adap
   const expected = await evaluateAdapter(engines.cpu, adapter, backbone, patches);
   const ort = await import('onnxruntime-node');
   const session = await ort.InferenceSession.create(file, { logSeverityLevel: 3 });
-  const feed = input === 'uint8-nhwc' ? new ort.Tensor('uint8', pixels, [batch, size, size, 3]) : new ort.Tensor('float32', planes(pixels, batch, size), [batch, 3, size, size]);
+  const feed = input === 'uint8-nhwc' ? new ort.Tensor('uint8', pixels, [batch, size, size, 3]) : new ort.Tensor('float32', planes(pixels, size), [batch, 3, size, size]);
   const { logits } = await session.run({ images: feed });
   await session.release();
   assert.deepEqual(logits!.dims, [batch, 3]);
@@ -113,7 +113,7 @@ async function compare(file: string, { adapter, backbone, batch, input }: { adap
 }
 
 /** [batch, size, size, 3] bytes to normalised [batch, 3, size, size]. */
-function planes(pixels: Uint8Array, batch: number, size: number): Float32Array {
+function planes(pixels: Uint8Array, size: number): Float32Array {
   const out = new Float32Array(pixels.length);
   pixels.forEach((value, at) => {
     const channel = at % 3, place = Math.floor(at / 3) % size ** 2, image = Math.floor(at / (3 * size ** 2));
