@@ -12,6 +12,7 @@ import { lockHolder, processIsAlive } from '../../src/store/lock';
 import { requestCancel } from '../../src/store/requests';
 import { listTrials } from '../../src/store/study-store';
 import { storePaths, trialPaths } from '../../src/store/paths';
+import { makeZip, startIndex, type FakeIndex } from '../fixtures/wheels';
 import { findHost, VsCode } from './host';
 import { closeNotifications, closeQuickInput, findCommand, openFile, openWindow, policyViolations, quickInput, quickRows, reload, runCommand, tab, webview } from './workbench';
 
@@ -24,6 +25,8 @@ describe('PEFT Lab in VS Code', () => {
   let browser: Browser;
   let page: Page;
   let violations: string[];
+  let packages: FakeIndex;
+  const closers: (() => Promise<void>)[] = [];
   let isBroken = false;
   const file = (name: string) => path.join(code.workspace, name);
 
@@ -33,6 +36,8 @@ describe('PEFT Lab in VS Code', () => {
     const vsix = path.join(code.base, 'peft-lab.vsix');
     execFileSync(process.execPath, ['tools/package.mjs', '--out', vsix], { stdio: 'pipe' });
     await writeTask(file('arrows'), { task: 'orientation', counts: { train: 256, val: 96, test: 160 }, seed: 1 });
+    packages = await startIndex({ after: close => void closers.push(close as () => Promise<void>) }, cudaWheels());
+    code.environment = { PEFT_LAB_PYPI: packages.url, NO_PROXY: '127.0.0.1' };
     code.writeSettings({});
     code.install(vsix);
     await code.start();
@@ -46,6 +51,7 @@ describe('PEFT Lab in VS Code', () => {
     await code?.stop();
     if (code) await endRuns(code.workspace);
     await code?.remove();
+    for (const close of closers) await close();
   });
 
   /** A step of one story, with a picture of the window when it fails; those after it would only fail too. */
@@ -184,6 +190,30 @@ describe('PEFT Lab in VS Code', () => {
     await preview.getByRole('row', { name: /executable/ }).first().waitFor();
   });
 
+  scenario('installs a runtime after saying what it takes; stopped, it goes on from there', async () => {
+    const dialog = page.locator('.monaco-dialog-box');
+    const ask = async () => {
+      await runCommand(page, 'PEFT Lab: Install GPU Runtime');
+      await quickRows(page, 'ONNX Runtime with CUDA').click();
+      await dialog.getByText(/^Download .* and install\?/).waitFor({ timeout: 60_000 });
+    };
+    await ask();
+    assert.match(await dialog.innerText(), /onnxruntime-gpu 1\.30\.0 \([^]*nvidia-fake 13\.1[^]*From 127\.0\.0\.1:\d+, checked by SHA-256, into [^]*peft-lab\.peft-lab/i);
+    packages.behaviours.push('stall');
+    await dialog.getByRole('button', { name: 'Install' }).click();
+    const toast = page.locator('.notification-toast', { hasText: 'installing ONNX Runtime with CUDA' });
+    await toast.filter({ hasText: 'downloading onnxruntime-gpu' }).waitFor();
+    await toast.getByRole('button', { name: 'Cancel' }).click();
+    await page.locator('.notification-toast', { hasText: 'stopped. What was fetched is kept' }).waitFor();
+    await closeNotifications(page);
+    await ask();
+    await dialog.getByRole('button', { name: 'Install' }).click();
+    await page.locator('.notification-toast', { hasText: 'is installed, but does not work here yet' }).waitFor({ timeout: 60_000 });
+    const wheels = packages.requests.filter(({ path: asked, range }) => /onnxruntime_gpu.*\.whl$/.test(asked) && !/-\d+$/.test(range ?? ''));
+    assert.deepEqual(wheels.map(({ range }) => /^bytes=[1-9]/.test(range ?? '')), [false, true]);
+    await closeNotifications(page);
+  });
+
   scenario('shows results in restricted mode, and runs nothing', async () => {
     await page.context().close();
     await code.stop();
@@ -206,6 +236,17 @@ describe('PEFT Lab in VS Code', () => {
     await page.locator('.notification-toast', { hasText: 'do not run in restricted mode' }).waitFor();
   });
 });
+
+/** ONNX Runtime with CUDA as PyPI has it, but with nothing in its libraries. */
+function cudaWheels() {
+  const { version } = JSON.parse(fs.readFileSync('node_modules/onnxruntime-node/package.json', 'utf8')) as { version: string };
+  const libraries = [`libonnxruntime.so.${version}`, 'libonnxruntime_providers_cuda.so', 'libonnxruntime_providers_shared.so'];
+  const requires = ['nvidia-fake~=13.0; extra == "cuda"'];
+  return [
+    { name: 'onnxruntime-gpu', version, tags: 'cp312-cp312-manylinux_2_28_x86_64', requires, content: makeZip(libraries.map(name => ({ name: `onnxruntime/capi/${name}`, data: name.repeat(2000) }))) },
+    { name: 'nvidia-fake', version: '13.1', content: makeZip([{ name: 'nvidia/cu13/lib/libfake.so.13', data: 'x'.repeat(3000) }]) },
+  ];
+}
 
 /** What a failed test left running: a launcher outlives the editor, and would outlive the test. */
 async function endRuns(workspace: string): Promise<void> {

@@ -22,6 +22,8 @@ export function findHost(): HostPaths | { missing: string } {
 export class VsCode {
   readonly base = fs.mkdtempSync(path.join(os.tmpdir(), 'peft-lab-vscode-'));
   url = '';
+  /** For the editor's processes, beside what they need; read at start(). */
+  environment: NodeJS.ProcessEnv = {};
   #server: ChildProcess | null = null;
 
   constructor(private readonly host: HostPaths) {
@@ -99,7 +101,7 @@ export class VsCode {
 
   #environment(): NodeJS.ProcessEnv {
     const home = path.join(this.base, 'home');
-    return { PATH: process.env['PATH'], LANG: 'C.UTF-8', HOME: home, XDG_CONFIG_HOME: `${home}/.config`, XDG_DATA_HOME: `${home}/.local/share`, TMPDIR: this.base };
+    return { PATH: process.env['PATH'], LANG: 'C.UTF-8', HOME: home, XDG_CONFIG_HOME: `${home}/.config`, XDG_DATA_HOME: `${home}/.local/share`, TMPDIR: this.base, ...this.environment };
   }
 }
 
