@@ -5,7 +5,7 @@ import { nearest } from '../common/nearest';
 import type { Architecture } from '../common/trial';
 import { required, wholeNumber } from './arguments';
 import type { Command } from './command';
-import { backboneFile } from './prepare';
+import { backboneFile } from './backbone';
 import { grouped, textTable } from './text';
 
 const usage = 'count --arch NAME|--backbone FILE --method METHOD [--options JSON] [--classes N] [--json]';
@@ -16,7 +16,7 @@ export const count: Command = {
   details: '"trainable" is without the classification head; without --classes no head is counted.',
   flags: {
     arch: { value: 'NAME', help: 'a known architecture, for instance vit_base_patch16_224' },
-    backbone: { value: 'FILE', help: 'a safetensors file, or "demo", instead of --arch' },
+    backbone: { value: 'FILE', help: 'a safetensors or npz file, "demo", or hub:owner/name, instead of --arch' },
     method: { value: 'METHOD', help: 'the method\'s id, for instance lora' },
     options: { value: 'JSON', help: 'the method\'s options, for instance \'{"rank":8}\'; defaults for the rest' },
     classes: { value: 'N', help: 'number of classes of the head' },

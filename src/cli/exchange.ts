@@ -5,7 +5,7 @@ import { UserError } from '../common/errors';
 import type { Engine } from '../engine/program';
 import type { Adapter } from '../peft/adapter';
 import type { Backbone } from '../vit/weights';
-import { backboneFile } from './prepare';
+import { backboneFile } from './backbone';
 
 export const normalizationNames = ['none', 'imagenet', 'clip', '0.5'] as const;
 

@@ -9,7 +9,7 @@ import type { Adapter } from '../peft/adapter';
 import type { Backbone } from '../vit/weights';
 import { oneOf, required } from './arguments';
 import type { Command } from './command';
-import { backboneFile } from './prepare';
+import { backboneFile } from './backbone';
 import { writePredictionFile, type PredictionFile } from './prediction-file';
 
 const usage = 'predict --backbone FILE --adapter DIR --data DIR [--split S] [--normalize none|imagenet|clip|0.5] [--engine E] --out FILE.safetensors|FILE.csv [--json]';
@@ -21,7 +21,7 @@ export const predict: Command = {
   summary: 'Classify images with a trained adapter',
   details: 'With --split, the images are those of the list DIR/S.txt (`path label` lines) or of the folder DIR/S, in that order;\nwithout, all images below DIR. A CSV holds path, class and probability; safetensors hold logits [n, classes] and labels.',
   flags: {
-    backbone: { value: 'FILE', help: 'the safetensors file that the adapter was trained on, or "demo"' },
+    backbone: { value: 'FILE', help: 'the file that the adapter was trained on (safetensors or npz), "demo", or hub:owner/name' },
     adapter: { value: 'DIR', help: 'an adapter folder, for instance <study>.peft/trials/<id>/adapter' },
     data: { value: 'DIR', help: 'folder with images' },
     split: { value: 'S', help: 'list or folder in it' },

@@ -8,6 +8,7 @@ import type { StudyFacts } from '../common/resolve';
 import type { Study } from '../common/study';
 import type { IndexedDataSet } from '../data/data-set';
 import { planTrials, type Plan } from '../search/plan';
+import { findBackbone } from './backbone';
 import type { LoadedStudy } from './load-study';
 
 export interface PreparedStudy extends Plan {
@@ -18,7 +19,7 @@ export interface PreparedStudy extends Plan {
 
 /** Heavy: reads every image of the data sets once, to know their contents; remembers them in the cache folder. */
 export async function prepareStudy(loaded: LoadedStudy, onProgress: (text: string) => void): Promise<PreparedStudy> {
-  const facts = await findFacts(loaded);
+  const facts = await findFacts(loaded, onProgress);
   const dataSets: IndexedDataSet[] = [];
   for (const spec of loaded.study.data) dataSets.push(await indexOne(loaded, spec, onProgress));
   checkNames(dataSets);
@@ -29,29 +30,21 @@ export async function prepareStudy(loaded: LoadedStudy, onProgress: (text: strin
   };
 }
 
-async function findFacts({ study, name, folder }: LoadedStudy): Promise<StudyFacts> {
+async function findFacts({ study, name, folder }: LoadedStudy, onProgress: (text: string) => void): Promise<StudyFacts> {
   const { readArchitecture, fingerprintBackbone } = await import('../vit/weights');
   const { countParameters } = await import('../peft/count');
   const { findMethod, methods } = await import('../peft/registry');
   const { recipeVersion } = await import('../train/recipe-version');
-  const { file: _, name: given, ...overrides } = study.backbone;
-  const file = await backboneFile(study.backbone.file, folder);
+  const { file: _, hub: __, name: given, ...overrides } = study.backbone;
+  const { file, name: ownName, warnings: found } = await findBackbone(study.backbone, { folder, onProgress: atMostEvery(100, onProgress) });
   const { architecture, normalization, warnings } = await readArchitecture(file, overrides);
   return {
     study: name, recipeVersion,
     methods: { ...methods, ...Object.fromEntries(study.methods.map(entry => [entry.method, findMethod(entry.method)])) },
-    backbone: { name: given ?? path.basename(file).replace(/\.(safetensors|npz)$/i, ''), file, fingerprint: await fingerprintBackbone(file), architecture, warnings, normalization },
+    backbone: { name: given ?? ownName, file, fingerprint: await fingerprintBackbone(file), architecture, warnings: [...found, ...warnings], normalization },
     init: study.recipe.init === undefined ? null : fingerprintAdapter(path.resolve(folder, study.recipe.init)),
     count: ({ method, options, classes }) => countParameters({ architecture, method: findMethod(method), options, classes }),
   };
-}
-
-/** Absolute; "demo" is the small ViT that comes with PEFT Lab. */
-export async function backboneFile(file: string, folder: string): Promise<string> {
-  if (file === 'demo') return (await import('../vit/embedded')).embeddedBackbone();
-  const absolute = path.resolve(folder, file);
-  if (!fs.existsSync(absolute)) throw new UserError({ what: 'there is no such backbone file', where: absolute, remedy: 'Correct "backbone.file"; it is relative to the study file. "demo" is the small ViT that comes with PEFT Lab.' });
-  return absolute;
 }
 
 async function indexOne({ study, folder }: LoadedStudy, spec: Study['data'][number], onProgress: (text: string) => void): Promise<IndexedDataSet> {

@@ -13,8 +13,15 @@ export function checkStudy(study: Study, methods: readonly MethodOptionSchema[],
       ...checkRanges(entry.recipe ?? {}, recipeSchema.shape, ['methods', index, 'recipe']),
     ]),
     ...checkRanges(study.recipe, recipeSchema.shape, ['recipe']),
+    ...checkBackbone(study),
     ...checkNames(study),
   ];
+}
+
+function checkBackbone({ backbone: { file, hub } }: Study): Explanation[] {
+  const remedy = 'Give "file" for a file of this machine, or "hub" for a repository of the Hugging Face hub.';
+  if (file === undefined && hub === undefined) return [{ path: ['backbone'], message: '"file" or "hub" is missing', remedy }];
+  return file !== undefined && hub !== undefined ? [{ path: ['backbone', 'hub'], message: '"file" and "hub" exclude each other', remedy }] : [];
 }
 
 /** Where the list of an entry's methods stands: the entry itself, or its key `methods`. */

@@ -49,14 +49,24 @@ export const normalizationSchema = z.union([
 ]);
 
 const backboneSchema = z.strictObject({
-  file: z.string().describe('A safetensors file with timm names; relative to the study file. "demo" is the embedded small ViT.'),
-  name: z.string().optional().describe('What to call it in tables; the file name when absent.'),
+  file: z.string().optional().describe('A safetensors file (names of timm, Hugging Face, CLIP, OpenCLIP, DINOv2 or MAE) or one of Google\'s npz; relative to the study file. ' +
+    '"demo" is the embedded small ViT. Give "file" or "hub".'),
+  hub: z.union([
+    z.string(),
+    z.strictObject({
+      repository: z.string().describe('owner/name'),
+      revision: z.string().optional().describe('Branch, tag or commit; main when absent.'),
+      file: z.string().optional().describe('Which of its safetensors or npz files; model.safetensors when absent.'),
+    }),
+  ]).optional().describe('A repository of the Hugging Face hub, like timm/deit_tiny_patch16_224.fb_in1k, fetched into the cache that Python shares. ' +
+    'HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE count.'),
+  name: z.string().optional().describe('What to call it in tables; the name of the file or repository when absent.'),
   architecture: architectureSchema.optional()
     .describe('What tensor shapes cannot say; otherwise read from the file\'s metadata or a config.json beside it.'),
   imageSize: z.int().positive().optional()
     .describe('Input side in pixels; positions are resampled (bicubic) when it differs from the backbone\'s own.'),
   normalization: normalizationSchema.optional().describe('What "backbone" means in recipe.normalization.'),
-});
+}).register(z.globalRegistry, { oneOf: [{ required: ['file'] }, { required: ['hub'] }] });
 
 const dataSetFields = {
   name: z.string().optional().describe('What to call it in tables; the folder name when absent.'),
