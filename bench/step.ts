@@ -8,11 +8,11 @@ import fs from 'node:fs';
 import { parseArgs } from 'node:util';
 import { fillKeepMask, normals, streamKey } from '../src/common/random';
 import { engines } from '../src/engine/engines';
-import type { EngineId, HostTensors } from '../src/engine/program';
+import type { EngineId, HostTensors, Recompute } from '../src/engine/program';
 import { findMethod } from '../src/peft/registry';
 import { frozenTensors, initialState, prepareModel, type Model } from '../src/train/model';
 import { optimizerScalars } from '../src/train/optimizer';
-import { trainingProgram } from '../src/train/program';
+import { planStep, runTrainingStep, stepPrograms, stepState, type StepFeeds, type StepPlan } from '../src/train/step';
 import { baseParameters } from '../src/vit/architecture';
 import { presets } from '../src/vit/presets';
 
@@ -21,6 +21,7 @@ const { values } = parseArgs({
     arch: { type: 'string', default: 'deit_tiny_patch16_224' }, method: { type: 'string', default: 'lora' },
     engine: { type: 'string', default: 'graph' }, batch: { type: 'string', default: '16' },
     classes: { type: 'string', default: '10' }, threads: { type: 'string', default: '2' },
+    part: { type: 'string', default: '0' }, recompute: { type: 'string', default: 'off' },
     'drop-path': { type: 'string', default: '0.1' },
   },
 });
@@ -32,18 +33,20 @@ async function main(): Promise<void> {
   const batch = Number(values.batch);
   const method = findMethod(values.method);
   const options = method.options.parse({}) as Record<string, unknown>;
-  const model = await prepareModel({ architecture, method, options, classes: Number(values.classes), batch, dropPath: Number(values['drop-path']), dropout: true });
+  const part = Number(values.part) || batch;
+  const model = await prepareModel({ architecture, method, options, classes: Number(values.classes), batch: part, dropPath: Number(values['drop-path']), dropout: true });
+  const plan = await planStep(model, batch);
   const base = randomBackbone(model);
   const session = await engines[values.engine as EngineId].open({
-    programs: { train: trainingProgram(model) }, state: initialState(model, { base, seed: 1 }),
-    constants: frozenTensors(model, base), threads: Number(values.threads),
+    programs: stepPrograms(model, plan), state: { ...initialState(model, { base, seed: 1 }), ...stepState(model, plan) },
+    constants: frozenTensors(model, base), threads: Number(values.threads), recompute: values.recompute as Recompute,
   });
   let step = 0;
   const run = async () => {
     const [started, used] = [performance.now(), process.cpuUsage()];
-    const { loss } = await session.call('train', feedsOf(model, step++));
+    const loss = await runTrainingStep(session, plan, { model, feeds: feedsOf(model, plan, step++) });
     const { user, system } = process.cpuUsage(used);
-    return { ms: performance.now() - started, cpuMs: (user + system) / 1000, loss: loss!.data[0]! };
+    return { ms: performance.now() - started, cpuMs: (user + system) / 1000, loss };
   };
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const results = [];
@@ -60,24 +63,22 @@ function randomBackbone({ architecture }: Model): HostTensors {
   }));
 }
 
-function feedsOf(model: Model, step: number): HostTensors {
-  const { architecture: { imageSize, patch }, batch, classes } = model;
-  const rows = (imageSize / patch) ** 2 * batch;
+function feedsOf({ architecture: { imageSize, patch }, classes }: Model, { images, masks }: StepPlan, step: number): StepFeeds {
+  const rows = (imageSize / patch) ** 2 * images;
   const columns = 3 * patch ** 2;
   pixels ??= normals(streamKey(2, 'pixels'), rows * columns);
-  const masks = Object.fromEntries(model.masks.map(({ name, shape, rate }) => {
+  const drawn = Object.fromEntries(masks.map(({ name, shape, rate }) => {
     const data = maskBuffers.get(name) ?? new Uint8Array(shape.reduce((a, b) => a * b, 1));
     if (!maskBuffers.has(name)) fillKeepMask(data, rate, streamKey(3, name));
     maskBuffers.set(name, data);
-    return [name, { shape, data }];
+    return [name, data];
   }));
-  const targets = Float32Array.from({ length: batch * classes }, (_, i) => (i % classes === Math.floor(i / classes) % classes ? 1 : 0));
+  const targets = Float32Array.from({ length: images * classes }, (_, i) => (i % classes === Math.floor(i / classes) % classes ? 1 : 0));
   return {
     patches: { shape: [rows, columns], data: pixels },
-    targets: { shape: [batch, classes], data: targets },
-    weights: { shape: [batch], data: new Float32Array(batch).fill(1 / batch) },
-    ...masks,
-    ...optimizerScalars({ step, learningRate: 1e-3, weightDecay: 1e-4 }),
+    targets: { targets: { shape: [images, classes], data: targets }, weights: { shape: [images], data: new Float32Array(images).fill(1 / images) } },
+    masks: drawn, count: images,
+    scalars: optimizerScalars({ step, learningRate: 1e-3, weightDecay: 1e-4 }),
   };
 }
 let pixels: Float32Array | undefined;

@@ -1,4 +1,5 @@
 import type { Node, Trace, Value } from './nodes';
+import { sameShape } from './nodes';
 
 /**
  * State whose new value may be written over the old one while the program runs: everything that reads the old value
@@ -13,9 +14,17 @@ export function inPlaceState(trace: Trace): Set<string> {
     const maker = makers.get(updated);
     const old = trace.inputs.get(name)!;
     if (!maker || [...trace.fetches.values()].includes(old)) return false;
-    return (readers.get(old) ?? []).every(reader => reader !== maker && runsBefore(reader, maker, makers));
+    return (readers.get(old) ?? []).every(reader => (reader === maker ? mayOverwrite(maker, old) : runsBefore(reader, maker, makers)));
   }).map(([name]) => name));
 }
+
+/** Whether the node may write over this input while it reads it: each element is read before it is written, and not again. */
+function mayOverwrite({ kernel, inputs, outputs }: Node, old: Value): boolean {
+  if (!sameShape(old.shape, outputs[0]!.shape) || outputs.length > 1) return false;
+  return kernel === 'MatMulAdd' ? inputs.indexOf(old) === 2 : elementwise.has(kernel);
+}
+
+const elementwise = new Set(['Add', 'Sub', 'Multiply', 'RealDiv']);
 
 /** Whether `later` reads, directly or not, what `earlier` makes. A state's readers are near its update: the search is short. */
 function runsBefore(earlier: Node, later: Node, makers: Map<Value, Node>): boolean {
