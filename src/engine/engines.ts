@@ -8,7 +8,7 @@ import { openWebGpu } from './webgpu';
 
 /** Every engine there is; which one trains is found by measurement (choose.ts). */
 export const engines: Record<EngineId, Engine> = {
-  graph: engine({ id: 'graph', deterministic: true, precisions: ['f32'], open: openGraph }),
+  graph: engine({ id: 'graph', deterministic: true, precisions: ['f32', 'f16'], open: openGraph }),
   'graph-webgpu': engine({ id: 'graph-webgpu', deterministic: false, precisions: ['f32', 'f16'], open: openWebGpu }),
   'graph-cuda': engine({ id: 'graph-cuda', deterministic: false, precisions: ['f32', 'tf32', 'bf16', 'f16'], open: openCuda }),
   tensorflow: engine({ id: 'tensorflow', deterministic: true, precisions: ['f32', 'tf32', 'bf16'], open: openTensorflow }),

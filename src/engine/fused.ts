@@ -72,6 +72,10 @@ export const fusedKernels = {
   ApplyMask: {
     compose: ({ x, mask }, { scale }) => [tf.mul(x!, tf.mul(tf.cast(mask!, 'float32'), scale!))],
   },
+  /** All of a where the condition (bool, []) holds, else all of b; what is not chosen may be infinite or NaN. */
+  Choose: {
+    compose: ({ condition, a, b }) => [tf.where(condition!, a!, b!)],
+  },
 } satisfies Record<string, FusedKernel>;
 
 export type FusedKernelName = keyof typeof fusedKernels;

@@ -7,16 +7,16 @@
 import type * as OnnxRuntime from 'onnxruntime-node';
 import { findProgram } from './eager';
 import { checkFeeds } from './feeds';
-import { lowerProducts } from './graph/half-precision';
+import { inPrecision } from './graph/half-precision';
 import { hoistCasts } from './graph/hoist-casts';
 import { passesLeftOut } from './graph/left-out';
-import type { HalfType, Trace } from './graph/nodes';
+import type { HalfType } from './graph/nodes';
 import { sizeOf } from './graph/nodes';
-import { freeEarly, optimize } from './graph/passes';
+import { optimize } from './graph/passes';
 import { trace } from './graph/trace';
 import { dataTypes, encodeModel } from './onnx/model';
 import { updateName, writeOnnx, type Dialect } from './onnx/write';
-import type { EngineId, HostTensor, HostTensors, Precision, Program, Session, SessionOptions } from './program';
+import type { EngineId, HostTensor, HostTensors, Program, Session, SessionOptions } from './program';
 
 export type Ort = typeof OnnxRuntime;
 type OrtTensor = InstanceType<Ort['Tensor']>;
@@ -72,7 +72,8 @@ interface Compiled {
 }
 
 async function compile(gpu: GpuProvider, program: Program, { state, constants, precision = 'f32' }: SessionOptions): Promise<Compiled> {
-  const lowered = lower(await trace({ program, state, constants }), precision);
+  const optimized = optimize(await trace({ program, state, constants }), { without: [...passesLeftOut(), ...processorPasses] });
+  const lowered = inPrecision(optimized, precision);
   const { trace: traced, casts } = gpu.stateLocation === 'cpu' ? { trace: lowered, casts: new Map<string, never>() } : hoistCasts(lowered);
   // What is fed from the host would be sent with every step; in the model it is sent once, though for each program.
   const model = writeOnnx(traced, { dialect: gpu.dialect, constants, constantsAs: gpu.stateLocation === 'cpu' ? 'initializers' : 'feeds' });
@@ -85,23 +86,6 @@ async function compile(gpu: GpuProvider, program: Program, { state, constants, p
     inputs: { feeds: ofKind('feed'), state: ofKind('state'), constants: new Map(ofKind('constant').map(name => [name, held(name)])) },
     fetches: new Map([...traced.fetches].map(([name, { shape }]) => [name, shape])),
   };
-}
-
-/** Passes, and products in the precision asked for; tf32 is the provider's own way to multiply f32. */
-function lower(traced: Trace, precision: Precision): Trace {
-  const optimized = optimize(traced, { without: [...passesLeftOut(), ...processorPasses] });
-  const type = halfType(precision);
-  return type ? freeEarly(lowerProducts(optimized, type)) : optimized;
-}
-
-/** The type that products are made in; null where it is that of everything else. */
-export function halfType(precision: Precision): HalfType | null {
-  switch (precision) {
-    case 'f16': return 'float16';
-    case 'bf16': return 'bfloat16';
-    case 'f32': case 'tf32': return null;
-    default: return precision satisfies never;
-  }
 }
 
 interface Outputs {

@@ -6,6 +6,7 @@ import type * as OnnxRuntime from 'onnxruntime-node';
 import { UserError } from '../common/errors';
 import { findProgram } from './eager';
 import { checkFeeds } from './feeds';
+import { inPrecision } from './graph/half-precision';
 import { inPlaceState } from './graph/in-place';
 import { passesLeftOut } from './graph/left-out';
 import type { Trace } from './graph/nodes';
@@ -67,7 +68,8 @@ interface Compiled {
 }
 
 async function compile(ort: Ort, program: Program, options: SessionOptions): Promise<Compiled> {
-  const traced = optimize(await trace({ program, state: options.state, constants: options.constants }), { without: passesLeftOut() });
+  const optimized = optimize(await trace({ program, state: options.state, constants: options.constants }), { without: passesLeftOut() });
+  const traced = inPrecision(optimized, options.precision ?? 'f32');
   const bytes = Object.values(options.constants).reduce((sum, { data }) => sum + data.byteLength, 0);
   const model = writeOnnx(traced, { constants: options.constants, constantsAs: bytes > largestBuiltIn ? 'feeds' : 'initializers' });
   const session = await ort.InferenceSession.create(model, sessionOptions({ threads: options.threads, spin: await machineIsIdle() }));

@@ -7,6 +7,7 @@ import { UserError } from '../common/errors';
 import type { EpochScore } from '../common/trial';
 import type { EngineId, HostTensors } from '../engine/program';
 import { openSafetensors, writeSafetensors, type SafetensorsFile } from '../interop/safetensors';
+import type { LossScale } from './loss-scaling';
 
 /** Where the training stands, beside its tensors. */
 export interface Progress {
@@ -26,6 +27,8 @@ export interface Progress {
   seconds: number;
   /** Without the first step of an attempt, which may compile. */
   timed: { images: number; seconds: number };
+  /** Of f16: what the loss is multiplied by. */
+  lossScale?: LossScale;
   /** What computed: `graph, 2 threads`, `graph, 2 threads, frozen prefix cached`; more than one where attempts differed. */
   engines: string[];
 }

@@ -10,6 +10,7 @@ import type { Batch, Batches } from '../data/batches';
 import type { EngineId, HostTensors, Session } from '../engine/program';
 import { initialProgress, readCheckpoint, writeCheckpoint, type Progress } from './checkpoint';
 import { evaluate, eventLoopTurn, patchFeed, type Evaluated } from './evaluate';
+import { scaleLoss } from './loss-scaling';
 import type { Model } from './model';
 import { optimizerScalars } from './optimizer';
 import { learningRateAt, type ScheduleLength } from './schedule';
@@ -42,10 +43,14 @@ export interface Trained {
   lastEvaluation: Partial<Record<EvaluatedSplit, Evaluated>>;
 }
 
+/** The names of the programs that a step consists of. */
+const trainingPrograms = ['train', 'accumulate', 'update'];
+
 export async function train(run: TrainRun): Promise<Trained> {
   const plan = planTraining(run);
   const trained = await resume(run, plan);
   const { progress } = trained;
+  const steps = run.trial.recipe.precision === 'f16' ? { ...run, session: scaleLoss(run.session, trainingPrograms, progress) } : run;
   const clock = startClock();
 
   if (epochIsPending(progress, plan) && !(await finishEpoch(run, plan, trained))) return stop(run, trained);
@@ -55,7 +60,7 @@ export async function train(run: TrainRun): Promise<Trained> {
   });
   clock.restart();
   for await (const batch of batches) {
-    const loss = await runStep(run, plan, progress, batch);
+    const loss = await runStep(steps, plan, progress, batch);
     await eventLoopTurn();
     clock.lap(progress, batch.count);
     reportStep(run, plan, { progress, loss, imagesPerSecond: clock.imagesPerSecond() });
@@ -113,7 +118,7 @@ async function runStep(run: TrainRun, plan: Plan, progress: Progress, batch: Bat
     patches: patchFeed(batch),
     ...targetFeeds(batch.labels, plan.targets),
     ...Object.fromEntries(model.masks.map(({ name, shape }) => [name, { shape, data: batch.masks[name]! }])),
-    ...optimizerScalars({ step: batch.step, learningRate, weightDecay: recipe.weightDecay }),
+    ...optimizerScalars({ step: batch.step - (progress.lossScale?.skipped ?? 0), learningRate, weightDecay: recipe.weightDecay }),
   });
   const value = loss!.data[0]!;
   if (!Number.isFinite(value)) throw divergence(progress, { what: `the loss became ${value} at step ${batch.step + 1} with learning rate ${learningRate.toPrecision(4)}` });

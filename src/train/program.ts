@@ -13,6 +13,7 @@ import { bindMethod, type TrainingNoise } from '../peft/bind';
 import { forward, forwardTo, type ForwardOptions, type ForwardOutput } from '../vit/forward';
 import { crossEntropy } from '../vit/operations';
 import { stageActivation, stageShape } from '../vit/stages';
+import { guardedUpdate, scaledLoss, unscaled } from './loss-scaling';
 import type { Model, ModelSpec } from './model';
 import { adamw, optimizerFeeds } from './optimizer';
 
@@ -26,7 +27,8 @@ export function trainingProgram(model: Model, { stage = 0 }: ProgramStart = {}):
     feeds: [...lossFeeds(model, stage), ...maskFeeds(model), ...optimizerFeeds],
     run(tensors) {
       const { loss, gradients } = lossAndGradients(model, tensors, { noise: noiseOf(model, tensors), stage });
-      return { fetches: { loss }, state: adamw(gradients, tensors) };
+      const { state, fetches } = guardedUpdate(gradients, tensors, adamw);
+      return { fetches: { loss, ...fetches }, state };
     },
   };
 }
@@ -89,10 +91,10 @@ function lossAndGradients(model: Model, tensors: Tensors, pass: Pass): { loss: T
   const names = model.trainables.map(({ name }) => name);
   const lossOf = (...values: Tensor[]) => {
     const trained = Object.fromEntries(names.map((name, i) => [name, values[i]!]));
-    return crossEntropy(outputs(model, { ...tensors, ...trained }, pass).logits, tensors['targets']!, tensors['weights']!) as tf.Scalar;
+    return scaledLoss(crossEntropy(outputs(model, { ...tensors, ...trained }, pass).logits, tensors['targets']!, tensors['weights']!), tensors) as tf.Scalar;
   };
   const { value, grads } = tf.valueAndGrads(lossOf)(names.map(name => tensors[name]!));
-  return { loss: value, gradients: Object.fromEntries(names.map((name, i) => [name, grads[i]!])) };
+  return { loss: unscaled(value, tensors), gradients: Object.fromEntries(names.map((name, i) => [name, unscaled(grads[i]!, tensors)])) };
 }
 
 function outputs(model: Omit<ModelSpec, 'dropPath' | 'dropout'>, tensors: Tensors, { noise, stage }: Pass): ForwardOutput {

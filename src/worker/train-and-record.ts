@@ -10,6 +10,7 @@ import type { OpenTrial } from '../store/trial-store';
 import { certify } from '../train/certify';
 import { evaluate, type Evaluated } from '../train/evaluate';
 import { adapterOf, imagesPerSecond, selectionSplit, train, type Trained } from '../train/loop';
+import { withLossScaling } from '../train/loss-scaling';
 import { frozenTensors, initialState, prepareModel, type Model } from '../train/model';
 import { evaluationProgram, trainingProgram } from '../train/program';
 import { loadBackbone, type Backbone } from '../vit/weights';
@@ -44,7 +45,7 @@ export async function trainAndRecord(work: TrialWork): Promise<void> {
     const prefixes = await usePrefixes({ trial, model, backbone, data, engine: work.engine, stop, onEvent, warn: warnings.add });
     const prefix = { ...prefixes, seconds: (performance.now() - started) / 1000 };
     const session = await engine.open({
-      programs: { train: trainingProgram(model, prefixes.training), evaluate: evaluationProgram(model, prefixes.evaluation) },
+      programs: { ...withLossScaling({ train: trainingProgram(model, prefixes.training) }, trial.recipe.precision), evaluate: evaluationProgram(model, prefixes.evaluation) },
       state, constants: stillRead(frozenTensors(model, backbone.tensors), prefixes), threads, precision: trial.recipe.precision,
     });
     try {

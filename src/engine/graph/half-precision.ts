@@ -5,12 +5,29 @@
  *
  * A sum that was fused into a product is taken out again: it is made in f32.
  */
+import type { Precision } from '../program';
 import type { HalfType, Node, Trace, Value } from './nodes';
-import { dropUnused } from './passes';
+import { dropUnused, freeEarly } from './passes';
 
 const products = new Set(['BatchMatMul', 'MatMulAdd', 'Attention', 'AttentionGradient']);
 
 let lastId = 2e9;
+
+/** An optimised trace with its products in the precision asked for; tf32 is an engine's own way to multiply f32. */
+export function inPrecision(trace: Trace, precision: Precision): Trace {
+  const type = halfType(precision);
+  return type ? freeEarly(lowerProducts(trace, type)) : trace;
+}
+
+/** The type that products are made in; null where it is that of everything else. */
+function halfType(precision: Precision): HalfType | null {
+  switch (precision) {
+    case 'f16': return 'float16';
+    case 'bf16': return 'bfloat16';
+    case 'f32': case 'tf32': return null;
+    default: return precision satisfies never;
+  }
+}
 
 export function lowerProducts(trace: Trace, type: HalfType): Trace {
   const nodes: Node[] = [];

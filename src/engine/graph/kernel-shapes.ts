@@ -74,6 +74,7 @@ const fused: Record<FusedKernelName, ShapeRule> = {
   ],
   AttentionGradient: ({ q, k, v }) => [shaped(q!, 'float32'), shaped(k!, 'float32'), shaped(v!, 'float32')],
   ApplyMask: ({ x }) => [shaped(x!, 'float32')],
+  Choose: ({ a }) => [shaped(a!, 'float32')],
 };
 
 export const kernelShapes: Record<string, ShapeRule> = { ...table, ...fused };

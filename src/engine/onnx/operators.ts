@@ -27,7 +27,7 @@ const table: Record<string, Operator> = {
   Rsqrt: (graph, [x]) => [graph.op('Reciprocal', [graph.op('Sqrt', [x!])])],
   Step: (graph, [x]) => [graph.op('Cast', [graph.op('Greater', [x!, graph.scalar(0)])], { to: 1 })],
   Cast: (graph, [x], { outputs }) => [graph.cast(x!, floatType(outputs[0]!))],
-  Select: simple('Where'),
+  Select: simple('Where'), Choose: simple('Where'),
   Concat: (graph, inputs, { attributes }) => [graph.op('Concat', inputs, { axis: attributes['axis'] as number })],
   Reshape: reshape, ExpandDims: reshape,
   Tile: (graph, [x], { attributes }) => [graph.op('Tile', [x!, graph.int64s(attributes['reps'] as number[])])],

@@ -11,6 +11,7 @@ const simple = (operator: string): Operator => (graph, inputs, node) => [graph.o
 const reduce = (operator: string): Operator => (graph, [x], node) => [graph.op(operator, [x!, graph.int32s(node.attributes['axes'] as number[])], {
   ...typeOf(node), Tidx: { type: 'int32' }, keep_dims: { bool: Boolean(node.attributes['keepDims']) },
 })];
+const select: Operator = (graph, inputs, { outputs }) => [graph.op('SelectV2', inputs, { T: { type: outputs[0]!.dtype } })];
 const same = Object.fromEntries([
   'Abs', 'Erf', 'Exp', 'Log', 'Maximum', 'Minimum', 'Neg', 'Pow', 'RealDiv', 'Reciprocal', 'Relu', 'Rsqrt', 'Sigmoid', 'Sqrt', 'Square', 'Sub',
   'Tanh', 'Greater', 'GreaterEqual', 'Less', 'LessEqual', 'Equal', 'Softmax', 'LogSoftmax',
@@ -18,7 +19,7 @@ const same = Object.fromEntries([
 
 export const operators: Record<string, Operator> = {
   ...same,
-  Add: simple('AddV2'), Multiply: simple('Mul'), Select: (graph, inputs, { outputs }) => [graph.op('SelectV2', inputs, { T: { type: outputs[0]!.dtype } })],
+  Add: simple('AddV2'), Multiply: simple('Mul'), Select: select, Choose: select,
   Mean: reduce('Mean'), Max: reduce('Max'), Sum: reduce('Sum'),
   // TensorFlow rewrites AddN to temporary variables, which XLA refuses.
   AddN: (graph, inputs) => [inputs.reduce((a, b) => graph.op('AddV2', [a, b]))],
