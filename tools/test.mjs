@@ -11,6 +11,8 @@ import { findSoftwareGpu } from './software-gpu.mjs';
 const filters = process.argv.slice(2).filter(a => !a.startsWith('--'));
 const testsOnly = filters.length > 0 || process.argv.includes('--tests-only');
 
+// Runtimes that were installed for the tests (tools/tensorflow-runtime.mjs); those of the user are left alone.
+process.env.PEFT_LAB_DATA ??= path.join(root, '.cache/data');
 await setUp();
 let passed = 0, failed = 0, skipped = 0;
 if (!testsOnly) {
