@@ -6,8 +6,15 @@ import { openOnProvider } from '../../src/engine/graph-gpu';
 import { standardDialect } from '../../src/engine/onnx/write';
 import type { EngineId, HostTensors, Precision, Program } from '../../src/engine/program';
 import { tf } from '../../src/engine/tfjs';
+import { findMethod, parseMethodOptions } from '../../src/peft/registry';
+import { scaleLoss, withLossScaling } from '../../src/train/loss-scaling';
+import { frozenTensors, initialState, prepareModel } from '../../src/train/model';
+import { optimizerScalars } from '../../src/train/optimizer';
+import { evaluationProgram, trainingProgram } from '../../src/train/program';
+import { targetFeeds } from '../../src/train/targets';
 import { engineOrSkip } from '../fixtures/engines';
 import { tinyFeeds, tinyGradients, tinyVit, tinyWeights, worstError } from '../fixtures/gradient-case';
+import { tinyArchitecture, tinyBackbone, tinyBatch } from '../fixtures/tiny-vit';
 
 const architectures = {
   plain: tinyVit,
@@ -38,6 +45,31 @@ describe('graph-webgpu', () => {
     if (!await engineOrSkip(t, 'graph-webgpu')) return;
     const error = worstError(await gradients('graph-webgpu', tinyVit, 'f16'), await gradients('cpu'));
     assert.ok(error > 1e-5 && error < 0.02, `worst tensor is off by ${error}`);
+  });
+
+  it('in f16, a step whose gradients are not finite changes nothing, and the next ones train', async t => {
+    if (!await engineOrSkip(t, 'graph-webgpu')) return;
+    const model = await prepareModel({ architecture: tinyArchitecture, method: findMethod('lora'), options: { ...parseMethodOptions('lora', {}) }, classes: 3, batch: 4, dropPath: 0, dropout: false });
+    const base = tinyBackbone(), { labels, patches } = tinyBatch(4, 3);
+    const progress = { lossScale: { scale: 2 ** 40, finiteSteps: 0, skipped: 0 } };
+    const session = scaleLoss(await engines['graph-webgpu'].open({
+      programs: { ...withLossScaling({ train: trainingProgram(model) }, 'f16'), evaluate: evaluationProgram(model) },
+      state: initialState(model, { base, seed: 1 }), constants: frozenTensors(model, base), threads: 1, precision: 'f16',
+    }), ['train'], progress);
+    const step = (number: number) => session.call('train', {
+      patches, ...targetFeeds(labels, { classes: 3, labelSmoothing: 0, classWeights: null }),
+      ...optimizerScalars({ step: number - progress.lossScale.skipped, learningRate: 1e-2, weightDecay: 0 }),
+    });
+    const before = await session.readState();
+    const first = await step(0);
+    assert.equal(first['finite']!.data[0], 0);
+    assert.deepEqual(await session.readState(), before);
+    for (let number = 1; number < 50; number++) await step(number);
+    const last = await step(50);
+    assert.ok(progress.lossScale.skipped > 5 && progress.lossScale.skipped < 40, JSON.stringify(progress.lossScale));
+    assert.ok(last['loss']!.data[0]! < 0.6 * first['loss']!.data[0]!, `from ${first['loss']!.data[0]} to ${last['loss']!.data[0]}`);
+    assert.equal((await session.call('evaluate', { patches }))['logits']!.data.length, 12);
+    await session.dispose();
   });
 
   it('keeps state on the device between steps: 500 of them leave memory as it is', async t => {
