@@ -93,18 +93,30 @@ export function methodOfStudy({ params: p, folder }: Pick<StudyFolder, 'params' 
     p.vpt_mode && promptsOf(p, where),
     number(p.lora_bottleneck, 0) > 0 && { id: 'lora', options: { rank: number(p.lora_bottleneck), variant: 'study' } },
     p.fact_type && { id: `fact-${p.fact_type}`, options: { rank: number(p.fact_dim), scale: number(p.fact_scaler, 1) } },
-    number(p.vqt_num, 0) > 0 && { id: 'vqt', options: { prompts: number(p.vqt_num) } },
     (p.ft_attn_module ?? p.ft_mlp_module) && moduleOf(p, where),
   ].filter((method): method is StudyMethod => Boolean(method));
+  if (number(p.vqt_num, 0) > 0) {
+    throw new UserError({
+      what: '"vqt_num" is set, and the released code for VQT computes something else than VQT: its queries do not reach the classifier', where,
+      remedy: 'Train with the method "vqt", which is as the paper has it.',
+    });
+  }
   const selected = (['block_index', 'attention_index', 'mlp_index'] as const).find(key => !isNothing(p[key]));
   if (selected) throw new UserError({ what: `"${selected}" is set; which tensors it trains depends on how the study matched names`, where, remedy: 'Train with the method "selective", which takes exact indices.' });
   if (number(p.merge_factor, 1) !== 1) throw new UserError({ what: `"merge_factor" is ${p.merge_factor}: the adapter was scaled for WiSE`, where, remedy: 'Import the adapter with merge_factor 1.' });
-  if (found.length > 1) return combined(found);
+  if (found.length > 1) return combined(found, where);
   return found[0] ?? { id: 'linear', options: {} };
 }
 
-/** Several flags at once: one method made of several. */
-function combined(methods: readonly StudyMethod[]): StudyMethod {
+/** Methods that only train what the backbone has: beside them the order in which others act does not matter. */
+const selections: readonly string[] = ['bitfit', 'ln'];
+
+/** Several flags at once: one method made of several, where their order cannot matter. */
+function combined(methods: readonly StudyMethod[], where: string): StudyMethod {
+  const acting = methods.filter(({ id }) => !selections.includes(id));
+  if (acting.length > 1) {
+    throw new UserError({ what: `${acting.map(({ id }) => id).join(' and ')} act together, in an order that is the study's own`, where, remedy: 'One method, with bitfit or ln beside it, can be imported.' });
+  }
   return { id: methods.map(({ id }) => id).join('+'), options: Object.fromEntries(methods.map(({ id, options }) => [id, options])) };
 }
 
@@ -168,7 +180,7 @@ type Options = Record<string, unknown>;
 
 /** Flags of a method, or why the study's code has none for these options. */
 const flagsOf: Record<string, (options: Options) => Flags | string> = {
-  linear: ({ features }) => isNothing(features) || features === 'final' ? {} : 'the study\'s code reads the last block only',
+  linear: ({ layer, pool }) => isNothing(layer) && pool === 'class' ? {} : 'the study\'s code reads the class token behind the last block',
   full: () => ({ full: true }),
   bitfit: () => ({ bitfit: true }),
   ln: () => ({ ln: true }),
@@ -198,12 +210,24 @@ const flagsOf: Record<string, (options: Options) => Flags | string> = {
 export const studyMethods: readonly string[] = Object.keys(flagsOf);
 
 /** UserError with the reason where the study's code has no such method or option. */
-export function studyParamsOf({ id, options }: StudyMethod, { imageSize, patch }: { imageSize: number; patch: number }): Flags {
+export function studyParamsOf(method: StudyMethod, { imageSize, patch }: { imageSize: number; patch: number }): Flags {
+  return { ...defaults, crop_size: imageSize, patch_size: patch, ...partsOf(method).reduce((flags, part) => ({ ...flags, ...ownFlags(part) }), {}) };
+}
+
+function partsOf({ id, options }: StudyMethod): StudyMethod[] {
+  if (!id.includes('+')) return [{ id, options }];
+  const parts = id.split('+').map(part => ({ id: part, options: options[part] as Options }));
+  const acting = parts.filter(part => !selections.includes(part.id));
+  if (acting.length > 1) throw cannotHold(`the study's code lets ${acting.map(part => part.id).join(' and ')} act in an order of its own`, mergeInstead);
+  return parts;
+}
+
+function ownFlags({ id, options }: StudyMethod): Flags {
   const write = Object.hasOwn(flagsOf, id) ? flagsOf[id]! : undefined;
-  if (!write) throw cannotHold(id === 'vqt' ? 'the study\'s code collects other tokens than VQT\'s queries' : `the study's code has no ${id}`, mergeInstead);
+  if (!write) throw cannotHold(id === 'vqt' ? 'the study\'s released code for VQT computes something else' : `the study's code has no ${id}`, mergeInstead);
   const flags = write(options);
   if (typeof flags === 'string') throw cannotHold(flags, mergeInstead);
-  return { ...defaults, crop_size: imageSize, patch_size: patch, ...flags };
+  return flags;
 }
 
 function loraFlags({ rank, alpha, targets, blocks, sharing, variant }: Options): Flags | string {
