@@ -3,6 +3,7 @@
 /** What `peft-lab doctor --json` prints. */
 export interface DoctorReport {
   engines: DoctorEngine[];
+  runtimes?: DoctorRuntimes;
   [fact: string]: unknown;
 }
 
@@ -16,6 +17,12 @@ export interface DoctorEngine {
   why: string;
 }
 
+/** What was installed after the fact, and what could be. */
+export interface DoctorRuntimes {
+  installed: { title: string; folder: string; works: boolean | null; says: string }[];
+  possible: string[];
+}
+
 export interface DoctorPage {
   report: DoctorReport;
   /** The executable that was asked, and that would train. */
@@ -24,7 +31,7 @@ export interface DoctorPage {
 }
 
 export function doctorPage({ report, executable, log }: DoctorPage): string {
-  const { engines, ...facts } = report;
+  const { engines, runtimes, ...facts } = report;
   const chosen = engines.find(engine => engine.chosen);
   return `# PEFT Lab Doctor
 
@@ -36,12 +43,19 @@ ${engines.map(engineRow).join('\n')}
 
 An engine is right when each gradient differs from the reference by at most 1e-4 of its largest value. The fastest right one is chosen; a study can ask for another with \`"engine"\`.
 
-## Trainer
+${runtimes ? runtimeSection(runtimes) : ''}## Trainer
 
 | | |
 |---|---|
 ${factRows({ executable, ...facts }).join('\n')}
 ${log.trim() ? `\n## Log\n\n\`\`\`\n${log.trim().replaceAll('```', "'''")}\n\`\`\`\n` : ''}`;
+}
+
+function runtimeSection({ installed, possible }: DoctorRuntimes): string {
+  const rows = installed.map(({ title, works, says, folder }) => `| ${title} | ${works === null ? '' : yes(works)} | ${escape(says)} | ${escape(folder)} |`);
+  const table = rows.length > 0 ? `| runtime | works | what it says | folder |\n|---|---|---|---|\n${rows.join('\n')}\n\n` : '';
+  const hints = possible.map(text => `- ${escape(text)}\n`).join('');
+  return `## Runtimes\n\n${table}${hints || table ? hints : 'None is installed, and none fits this machine.\n'}${hints ? '\nOr *PEFT Lab: Install GPU Runtime* from the palette.\n' : ''}\n`;
 }
 
 function engineRow({ id, available, correct, msPerStep, chosen, why }: DoctorEngine): string {

@@ -39,15 +39,17 @@ export async function planRuntime({ kind, gpu, version, machine = thisPlatform()
   const name = `${kind}-${recipe.version}-${machine.platform}-${machine.arch}${recipe.gpu ? '-gpu' : ''}`;
   const folder = path.join(runtimesFolder(), name), staging = path.join(runtimesFolder(), `.install-${name}`);
   const same = (runtime: Runtime) => runtime.kind === kind && runtime.version === recipe.version && runtime.gpu === recipe.gpu;
-  const wheels = await resolveWheels({ index, machine, name: recipe.name, version: recipe.version, extras: recipe.extras, signal });
+  const installed = installedRuntimes().find(same) ?? null;
+  // What is there needs no network.
+  const wheels = installed ? [] : await resolveWheels({ index, machine, name: recipe.name, version: recipe.version, extras: recipe.extras, signal });
   const missing = wheels.filter(wheel => !isUnpacked(staging, wheel));
   const plan: RuntimePlan = {
-    recipe, machine, wheels, folder, staging, installed: installedRuntimes().find(same) ?? null,
+    recipe, machine, wheels, folder, staging, installed,
     downloadBytes: sum(missing.map(wheel => Math.max(0, wheel.bytes - fetchedBytes(staging, wheel)))),
     unpackedBytes: sum(await Promise.all(wheels.map(wheel => unpackedBytes(wheel, recipe, signal)))),
     remarks: await recipe.remarks(), problems: [],
   };
-  return { ...plan, problems: await problems(plan, missing) };
+  return installed ? plan : { ...plan, problems: await problems(plan, missing) };
 }
 
 /** Marks left in the staging folder say which wheels are unpacked. */
@@ -117,9 +119,10 @@ export function runtimeTitle({ kind, version, gpu }: { kind: string; version: st
 
 /** What a dry run prints. */
 export function describePlan({ recipe, wheels, downloadBytes, unpackedBytes, folder, installed, remarks, problems: found }: RuntimePlan): string {
+  if (installed) return `${runtimeTitle(recipe)} is installed already, in ${installed.folder}.`;
   return [
     `${runtimeTitle(recipe)}: ${gigabytes(downloadBytes)} to download, ${gigabytes(unpackedBytes)} on disk, in ${folder}`,
     ...wheels.map(wheel => `  ${wheel.name} ${wheel.version}  ${gigabytes(wheel.bytes)}  ${new URL(wheel.url).host}`),
-    ...installed ? [`It is installed already, in ${installed.folder}.`] : [], ...remarks, ...found.map(text => `Missing: ${text}`),
+    ...remarks, ...found.map(text => `Missing: ${text}`),
   ].join('\n');
 }

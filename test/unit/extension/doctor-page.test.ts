@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { doctorPage } from '../../../src/extension/doctor-page';
+import { doctorPage, type DoctorReport } from '../../../src/extension/doctor-page';
 
 const engine = { id: 'graph', available: true, correct: true, gradientError: 1e-6, msPerStep: 11.75, chosen: true, why: 'the fastest' };
 
@@ -18,6 +18,14 @@ describe('doctorPage', () => {
     assert.match(page, /\| cache folder \| \/cache \|/);
     assert.equal(page.split('/usr/bin/node').length, 2);
     assert.doesNotMatch(page, /## Log/);
+  });
+
+  it('tells of runtimes that are installed, and of those that could be', () => {
+    const page = (runtimes: NonNullable<DoctorReport['runtimes']>) => doctorPage({ report: { engines: [engine], runtimes }, executable: 'node', log: '' });
+    const both = page({ installed: [{ title: 'TensorFlow 2.21.0', folder: '/r', works: false, says: 'no|thing' }], possible: ['For X: CUDA (peft-lab runtime install cuda).'] });
+    assert.match(both, /## Runtimes\n\n\| runtime [^]*\| TensorFlow 2\.21\.0 \| no \| no\\\|thing \| \/r \|\n\n- For X: CUDA[^]*Install GPU Runtime[^]*\n## Trainer/);
+    assert.match(page({ installed: [], possible: [] }), /None is installed, and none fits/);
+    assert.doesNotMatch(both, /\[object|"installed"/);
   });
 
   it('says so when no engine works, and keeps a log from breaking out of its block', () => {

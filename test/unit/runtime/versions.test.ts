@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { compilerRemedy, gigabytes, wheelFits, type Platform } from '../../../src/runtime/platform';
+import { possibleRuntimes, type PossibleOptions } from '../../../src/runtime/overview';
 import { comparePython, isPreRelease, requirements, satisfies } from '../../../src/runtime/versions';
 
 describe('versions of Python packages', () => {
@@ -50,4 +51,16 @@ it('a missing compiler is installed by the distribution\'s own command', () => {
 
 it('bytes are written as people write them', () => {
   assert.deepEqual([0, 12, 274_271_560, 999_600_000, 3.4e9].map(gigabytes), ['nothing', '1 KB', '274 MB', '1.0 GB', '3.4 GB']);
+});
+
+it('the doctor offers what the machine can use and does not have', () => {
+  const debian: Platform = { platform: 'linux', arch: 'x64', glibc: '2.36', macos: null };
+  const driver = { version: '580.1', gpus: ['NVIDIA L4'] };
+  const offers = (options: Partial<PossibleOptions>) => possibleRuntimes({ runtimes: [], driver: null, machine: debian, ...options }).map(text => /install ([^)]*)/.exec(text)![1]);
+  assert.deepEqual(offers({}), ['tensorflow']);
+  assert.deepEqual(offers({ driver }), ['tensorflow --gpu', 'cuda']);
+  assert.deepEqual(offers({ driver, runtimes: [{ kind: 'tensorflow', gpu: true }] }), ['cuda']);
+  assert.deepEqual(offers({ driver, runtimes: [{ kind: 'tensorflow', gpu: false }, { kind: 'cuda', gpu: true }] }), ['tensorflow --gpu']);
+  assert.deepEqual(offers({ runtimes: [{ kind: 'tensorflow', gpu: true }] }), []);
+  assert.deepEqual([{ ...debian, glibc: null }, { ...debian, platform: 'win32' as const, glibc: null }].flatMap(machine => offers({ machine, driver })), []);
 });
