@@ -103,7 +103,7 @@ async function evaluateAdapter({ adapter: { manifest, tensors }, backbone, batch
   const { frozenTensors } = await import('../train/model');
   const { evaluationProgram } = await import('../train/program');
   const threads = defaultThreads();
-  const { engine } = await chooseEngine({ asked, threads });
+  const { engine } = await chooseEngine({ asked, threads, architecture: backbone.architecture });
   const classes = manifest.classes.length;
   const model = { architecture: backbone.architecture, method: findMethod(manifest.method.id), options: manifest.method.options, classes, batch: BATCH };
   const session = await engine.open({

@@ -45,6 +45,7 @@ export async function runStudy({ loaded, jobs, output }: RunStudyOptions): Promi
     if (!prepared) return 130;
     progress.show('');
     const store = recordPlan(loaded, prepared);
+    await measureEngines({ prepared, store, jobs, stop, progress });
     const outcomes = await runOpenTrials({ prepared, store, jobs, stop, progress });
     recordSearch(store, prepared);
     await rememberSpeed(loaded.store);
@@ -88,6 +89,26 @@ function recordPlan(loaded: LoadedStudy, prepared: PreparedStudy): StudyStore {
 
 interface RunOpenOptions { prepared: PreparedStudy; store: StudyStore; jobs: number; stop: Stop; progress: ProgressWatch }
 
+/** Once, before several workers would do it at the same time; a worker finds the verdict, or measures for itself. */
+async function measureEngines({ prepared, store, jobs, stop, progress }: RunOpenOptions): Promise<void> {
+  const open = prepared.trials.filter(({ id, engine }) => engine === 'auto' && !store.isFinished(id));
+  const [first] = open;
+  if (!first) return;
+  const { probeEngines } = await import('../engine/choose');
+  for (const precision of new Set(open.map(trial => trial.recipe.precision))) {
+    await probeEngines({
+      threads: threadsOf(jobs), architecture: first.backbone.architecture, precision, cancel: stop.cancel,
+      onEngine: id => progress.show(`Measuring which engine is the fastest: ${id}`),
+    });
+  }
+  progress.show('');
+}
+
+/** Threads of each of so many workers. */
+function threadsOf(jobs: number): number {
+  return Math.max(1, Math.floor(os.availableParallelism() / jobs));
+}
+
 async function runOpenTrials({ prepared, store, jobs, stop, progress }: RunOpenOptions): Promise<Map<string, TrialOutcome>> {
   const { trials, warnings, facts } = prepared;
   const labels = labelTrials(trials);
@@ -97,8 +118,9 @@ async function runOpenTrials({ prepared, store, jobs, stop, progress }: RunOpenO
   if (open.length) await progress.start();
   return runTrials({
     trials: open, jobs, cancel: stop.cancel, kill: stop.kill,
-    launcher: localLauncher({ worker: workerScript(), threads: Math.max(1, Math.floor(os.availableParallelism() / jobs)) }),
+    launcher: localLauncher({ worker: workerScript(), threads: threadsOf(jobs) }),
     folderOf: trial => storePaths(store.folder).trial(trial.id),
+    onEngineFailure: (trial, { engine, message }) => progress.say(`Warning: ${labels.get(trial.id)!} on ${trial.data.name}: the engine ${engine} failed, another one goes on. ${message.split('\n')[0]!}`),
     onEnd: async (trial, outcome) => {
       await progress.look(); // its last epoch comes before its end
       progress.say(`[${trials.indexOf(trial) + 1}/${trials.length}] ${labels.get(trial.id)!} on ${trial.data.name} ${describeOutcome(outcome, store.readResult(trial.id))}`);

@@ -1,5 +1,5 @@
 /** A trial, its events and its result, as the files of the store hold them. Plain data, read by every side. */
-import type { EngineChoice } from './engines';
+import type { EngineChoice, EngineId } from './engines';
 import type { Evaluation, PrefixCache, Recipe } from './study';
 
 /** The backbone's shape; see vit/architecture.ts for how it is found. */
@@ -120,6 +120,8 @@ export interface Attempt {
   threads: number;
   versions: Record<string, string>;
   resumedFromStep: number;
+  /** With `auto`: every engine and why it was taken or left; absent where there was nothing to choose. */
+  choice?: { engine: string; chosen: boolean; why: string }[];
 }
 
 /** exit.json of an attempt. */
@@ -129,6 +131,8 @@ export interface AttemptExit {
   /** A UserError's message, or a stack. */
   error?: string;
   errorIsUserError?: boolean;
+  /** The engine that failed or took the process with it: another one may go on from the checkpoint. */
+  engineFailed?: EngineId;
 }
 
 /** result.json: exists = the trial is finished. */
@@ -137,6 +141,8 @@ export interface TrialResult {
   finished: number;
   engines: string[];
   bitReproducible: boolean;
+  /** Engines that failed on the way, and how; absent where none did. */
+  failedEngines?: { engine: EngineId; why: string }[];
   steps: number;
   epochs: number;
   /** Seconds in training steps over all attempts. */

@@ -1,21 +1,19 @@
 /**
- * Choosing an engine by measurement: each is probed in a process of its own (worker/probe.ts) under the executable that
- * will train, must match the reference's gradients, and the fastest wins. The verdict is kept for this machine and
- * version.
+ * Choosing an engine by measurement: each is probed in a process of its own under the executable that will train, with
+ * the shape of the study's backbone; it must match the reference's gradients, and the fastest wins. The verdict is kept
+ * for this machine, executable, version, installed runtimes, shape and precision.
  */
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { UserError } from '../common/errors';
 import { cacheFolder } from '../common/paths';
-import { engineEnvironment } from '../common/runtimes';
+import { installedRuntimes } from '../common/runtimes';
+import type { Architecture } from '../common/trial';
 import { engines } from './engines';
+import { askProbe, probeScript, type ProbeOutcome } from './probe-process';
 import type { Engine, EngineId, Precision } from './program';
-
-/** What a probe process says. */
-export type ProbeOutcome = { gradientError: number; msPerStep: number } | { error: string };
 
 /** A row of `peft-lab doctor`. */
 export interface EngineReport {
@@ -26,7 +24,7 @@ export interface EngineReport {
   correct: boolean;
   /** Largest difference of a gradient tensor, as a share of its largest value. */
   gradientError: number | null;
-  /** Least time of a training step of the probe's small model. */
+  /** Least time of a training step of the backbone's shape, all gradients, four images. */
   msPerStep: number | null;
   chosen: boolean;
   why: string;
@@ -34,40 +32,59 @@ export interface EngineReport {
 
 export interface ProbeOptions {
   threads: number;
+  /** Of the backbone that will train; DeiT-Tiny's when absent. */
+  architecture?: Architecture | undefined;
+  precision?: Precision | undefined;
   /** Measure again although a verdict is kept. */
   fresh?: boolean;
+  /** Called before each engine that is measured. */
+  onEngine?(id: EngineId): void;
+  /** Ends the probe at work; the engines not measured yet then count as unavailable, and nothing is kept. */
+  cancel?: AbortSignal | undefined;
 }
 
-/** The largest max|difference| / max|gradient| that still counts as correct, f32. */
-export const gradientTolerance = 1e-4;
-const timeLimit = 120_000;
+/** The largest max|difference| / max|gradient| of a tensor that still counts as correct, by what products are computed in. */
+export const gradientTolerance: Record<Precision, number> = { f32: 1e-4, tf32: 1e-2, bf16: 1e-1, f16: 2e-2 };
 
-export async function probeEngines({ threads, fresh = false }: ProbeOptions): Promise<EngineReport[]> {
-  const file = verdictFile(threads);
-  if (!fresh && fs.existsSync(file)) {
-    try {
-      return JSON.parse(fs.readFileSync(file, 'utf8')) as EngineReport[];
-    } catch { /* a torn file is measured anew */ }
+/** A verdict with an engine that crashed or hung is good for so long: the reason may pass. */
+const doubtfulMilliseconds = 24 * 3600_000;
+
+const usualArchitecture: Architecture = {
+  imageSize: 224, patch: 16, width: 192, depth: 12, heads: 3, hidden: 768, layerNormEpsilon: 1e-6, activation: 'gelu',
+  preNorm: false, patchBias: true, layerScale: false, qkvBias: true,
+};
+
+/** A row for each engine, the chosen one marked. */
+export async function probeEngines({ threads, architecture = usualArchitecture, precision = 'f32', fresh = false, onEngine, cancel }: ProbeOptions): Promise<EngineReport[]> {
+  const file = verdictFile({ threads, architecture, precision });
+  const kept = fresh ? null : readVerdict(file);
+  if (kept) return kept;
+  const outcomes = new Map<EngineId, ProbeOutcome>();
+  for (const id of Object.keys(engines) as EngineId[]) {
+    if (!engines[id].precisions.includes(precision)) outcomes.set(id, { error: `it cannot compute in ${precision}` });
+    else if (cancel?.aborted) outcomes.set(id, { error: 'not measured' });
+    else {
+      onEngine?.(id);
+      outcomes.set(id, await askProbe({ engine: id, threads, architecture, precision }, cancel));
+    }
   }
-  const reports: EngineReport[] = [];
-  for (const id of Object.keys(engines) as EngineId[]) reports.push(judge(id, await probe(id, threads)));
-  const verdict = markFastest(reports);
-  keep(file, verdict);
-  return verdict;
+  const reports = markFastest([...outcomes].map(([id, outcome]) => judge(id, outcome, precision)));
+  if (!cancel?.aborted) keep(file, { made: Date.now(), doubtful: [...outcomes.values()].some(o => 'died' in o), reports });
+  return reports;
 }
 
-export interface ChooseOptions {
+export interface ChooseOptions extends ProbeOptions {
   asked: EngineId | 'auto';
-  threads: number;
-  /** With `auto`, only engines that can compute in it are considered. */
-  precision?: Precision | undefined;
+  /** Engines that failed, and how: `auto` does without them. */
+  avoid?: ReadonlyMap<EngineId, string>;
 }
 
 /** The engine to train on. Throws a UserError when the one asked for does not work here, or none does. */
-export async function chooseEngine({ asked, threads, precision = 'f32' }: ChooseOptions): Promise<{ engine: Engine; report: EngineReport[] }> {
+export async function chooseEngine({ asked, avoid = new Map(), ...options }: ChooseOptions): Promise<{ engine: Engine; report: EngineReport[] }> {
   if (asked !== 'auto') return { engine: engines[asked], report: [] };
-  const measured = await probeEngines({ threads });
-  const report = precision === 'f32' ? measured : markFastest(measured.map(r => withPrecision(r, precision)));
+  const { precision = 'f32' } = options;
+  const measured = await probeEngines(options);
+  const report = avoid.size ? markFastest(measured.map(r => without(r, avoid))) : measured;
   const chosen = report.find(r => r.chosen);
   if (!chosen) throw new UserError({ what: `no engine works on this machine${precision === 'f32' ? '' : ` in ${precision}`}`, remedy: `Run \`peft-lab doctor\`. ${report.map(r => `${r.id}: ${r.why}`).join('; ')}` });
   return { engine: engines[chosen.id], report };
@@ -82,71 +99,56 @@ export function defaultThreads(): number {
   return Number.isInteger(given) && given > 0 ? given : Math.max(1, os.availableParallelism());
 }
 
-function judge(id: EngineId, outcome: ProbeOutcome): EngineReport {
+function judge(id: EngineId, outcome: ProbeOutcome, precision: Precision): EngineReport {
   if ('error' in outcome) {
     return { id, available: false, correct: false, gradientError: null, msPerStep: null, chosen: false, why: outcome.error.split('\n')[0]! };
   }
-  const { gradientError, msPerStep } = outcome;
-  const correct = gradientError <= gradientTolerance;
-  const why = correct ? `${msPerStep.toFixed(1)} ms a step` : `its gradients are off by ${gradientError.toExponential(1)} of their largest value`;
+  const { gradientError, msPerStep, how } = outcome;
+  const correct = gradientError <= gradientTolerance[precision];
+  const speed = `${msPerStep.toFixed(1)} ms a step${how ? `, ${how}` : ''}`;
+  const why = correct ? speed : `its gradients are off by ${gradientError.toExponential(1)} of their largest value`;
   return { id, available: true, correct, gradientError, msPerStep, chosen: false, why };
 }
 
-/** An engine that cannot compute in the precision asked for is none that works. */
-function withPrecision(report: EngineReport, precision: Precision): EngineReport {
-  const able = engines[report.id].precisions.includes(precision);
-  return able ? { ...report, chosen: false } : { ...report, correct: false, chosen: false, why: `it cannot compute in ${precision}` };
+function without(report: EngineReport, avoid: ReadonlyMap<EngineId, string>): EngineReport {
+  const reason = avoid.get(report.id);
+  return reason === undefined ? { ...report, chosen: false } : { ...report, correct: false, chosen: false, why: `it failed in this trial: ${reason}` };
 }
 
 function markFastest(reports: EngineReport[]): EngineReport[] {
   const usable = reports.filter(r => r.correct);
   const fastest = usable.reduce<EngineReport | null>((best, r) => (best && best.msPerStep! <= r.msPerStep! ? best : r), null);
-  return reports.map(r => (r === fastest ? { ...r, chosen: true, why: `the fastest: ${r.why}` } : r));
+  const plain = (why: string) => why.replace(/^the fastest: /, '');
+  return reports.map(r => (r === fastest ? { ...r, chosen: true, why: `the fastest: ${plain(r.why)}` } : { ...r, why: plain(r.why) }));
 }
 
-/** Runs the probe process; it always ends, by itself or at the time limit. */
-function probe(id: EngineId, threads: number): Promise<ProbeOutcome> {
-  return new Promise(resolve => {
-    const child = spawn(process.execPath, [probeScript(), id, String(threads)], { stdio: ['ignore', 'pipe', 'pipe'], env: engineEnvironment() });
-    let [output, complaints] = ['', ''];
-    const timer = setTimeout(() => child.kill('SIGKILL'), timeLimit);
-    child.stdout.on('data', chunk => (output += chunk));
-    child.stderr.on('data', chunk => (complaints += chunk));
-    child.on('error', error => resolve({ error: error.message }));
-    child.on('close', (code, signal) => {
-      clearTimeout(timer);
-      resolve(parseOutcome(output) ?? { error: `the probe ended with ${signal ?? `code ${code}`}${complaints ? `: ${complaints.trim().split('\n').at(-1)}` : ''}` });
-    });
-  });
+interface Verdict {
+  made: number;
+  doubtful: boolean;
+  reports: EngineReport[];
 }
 
-/** The last line that is an outcome: native libraries may write to standard output too. */
-function parseOutcome(output: string): ProbeOutcome | null {
-  for (const line of output.trim().split('\n').reverse()) {
-    if (!line.startsWith('{')) continue;
-    try {
-      return JSON.parse(line) as ProbeOutcome;
-    } catch { /* not ours */ }
-  }
-  return null;
-}
-
-function probeScript(): string {
-  const candidates = [path.join(__dirname, 'probe.cjs'), path.resolve('dist/probe.cjs')];
-  const script = candidates.find(f => fs.existsSync(f));
-  if (!script) throw new UserError({ what: 'the engine probe is missing', where: candidates[0], remedy: 'Run `npm run build`.' });
-  return script;
-}
-
-/** One file for each machine, executable, build of the probe and number of threads. */
-function verdictFile(threads: number): string {
+/** One file for each machine, executable, build of the probe, set of runtimes, number of threads, shape and precision. */
+function verdictFile(question: { threads: number; architecture: Architecture; precision: Precision }): string {
   const script = fs.statSync(probeScript());
-  const key = [os.hostname(), os.cpus()[0]?.model, process.platform, process.arch, process.version, process.execPath, script.size, script.mtimeMs, threads].join('|');
+  const runtimes = installedRuntimes().map(({ folder, version, installed }) => [folder, version, installed]);
+  const machine = [os.hostname(), os.cpus()[0]?.model, process.platform, process.arch, process.version, process.execPath, script.size, script.mtimeMs];
+  const key = JSON.stringify([machine, runtimes, process.env['PEFT_LAB_SOFTWARE_GPU'], Object.keys(engines), question]);
   return path.join(cacheFolder(), 'engines', `${createHash('sha256').update(key).digest('hex').slice(0, 16)}.json`);
 }
 
+/** Null where there is none, or none that still counts. */
+function readVerdict(file: string): EngineReport[] | null {
+  try {
+    const { made, doubtful, reports } = JSON.parse(fs.readFileSync(file, 'utf8')) as Verdict;
+    return Array.isArray(reports) && !(doubtful && Date.now() - made > doubtfulMilliseconds) ? reports : null;
+  } catch {
+    return null; // none, or a torn one: measured anew
+  }
+}
+
 /** A verdict that cannot be kept is measured again next time. */
-function keep(file: string, verdict: EngineReport[]): void {
+function keep(file: string, verdict: Verdict): void {
   try {
     fs.mkdirSync(path.dirname(file), { recursive: true });
     fs.writeFileSync(`${file}.${process.pid}`, JSON.stringify(verdict, null, 2));

@@ -28,17 +28,17 @@ const CHECK_MILLISECONDS = 2000;
 
 export function localLauncher({ worker, executable = process.execPath, threads, stuckMilliseconds = 600_000 }: LocalOptions): Launcher {
   return {
-    start(trialFolder) {
+    start(trialFolder, { avoid = [] } = {}) {
       const stuckTicks = Math.ceil(stuckMilliseconds / CHECK_MILLISECONDS);
       const left = runningAttempt(trialFolder);
-      return left ? join(trialFolder, { ...left, stuckTicks }) : spawnWorker(trialFolder, { worker, executable, threads, stuckTicks });
+      return left ? join(trialFolder, { ...left, stuckTicks }) : spawnWorker(trialFolder, { worker, executable, threads, stuckTicks, avoid });
     },
   };
 }
 
-interface WorkerOptions { worker: string; executable: string; threads: number | undefined; stuckTicks: number }
+interface WorkerOptions { worker: string; executable: string; threads: number | undefined; stuckTicks: number; avoid: readonly string[] }
 
-function spawnWorker(trialFolder: string, { worker, executable, threads, stuckTicks }: WorkerOptions): RunningTrial {
+function spawnWorker(trialFolder: string, { worker, executable, threads, stuckTicks, avoid }: WorkerOptions): RunningTrial {
   const { attempts } = trialPaths(trialFolder);
   const attempt = nextAttempt(attempts);
   const files = attemptPaths(trialPaths(trialFolder).attempt(attempt));
@@ -47,7 +47,7 @@ function spawnWorker(trialFolder: string, { worker, executable, threads, stuckTi
   const log = fs.openSync(files.log, 'a');
   const child = spawn(executable, [worker, trialFolder], {
     stdio: ['ignore', log, log], windowsHide: true,
-    env: { ...engineEnvironment(), ...threads !== undefined && { PEFT_LAB_THREADS: String(threads) } },
+    env: { ...engineEnvironment(), ...threads !== undefined && { PEFT_LAB_THREADS: String(threads) }, PEFT_LAB_AVOID_ENGINES: avoid.join(',') },
     detached: process.platform !== 'win32', // a group of its own: Ctrl-C reaches it through cancel() alone
   });
   fs.closeSync(log);

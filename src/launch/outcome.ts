@@ -1,6 +1,7 @@
 /** How a trial ended, from what its worker left behind and how the process went. */
 import fs from 'node:fs';
-import type { AttemptExit } from '../common/trial';
+import { engineIds } from '../common/engines';
+import type { Attempt, AttemptExit } from '../common/trial';
 import { readJson, readTextIfThere, writeJson } from '../store/files';
 import { attemptPaths, trialPaths } from '../store/paths';
 import type { TrialOutcome } from './launcher';
@@ -20,19 +21,27 @@ export function trialOutcome({ trialFolder, attempt, end }: { trialFolder: strin
   const files = trialPaths(trialFolder);
   if (fs.existsSync(files.result)) return { kind: 'finished' };
   const attemptFiles = attemptPaths(files.attempt(attempt));
-  const exit = readJson(attemptFiles.exit) as AttemptExit | null ?? obituary(attemptFiles.log, end);
+  const exit = readJson(attemptFiles.exit) as AttemptExit | null ?? obituary({ log: attemptFiles.log, attempt: readJson(attemptFiles.attempt) as Attempt | null }, end);
   // A full disk must not hide how the trial ended.
   try { if (!fs.existsSync(attemptFiles.exit)) writeJson(attemptFiles.exit, exit); } catch { /* see above */ }
   if (exit.outcome === 'cancelled') return { kind: 'cancelled' };
-  return { kind: 'failed', message: exit.error ?? 'the worker ended without a result' };
+  return { kind: 'failed', message: exit.error ?? 'the worker ended without a result', ...exit.engineFailed && { engineFailed: exit.engineFailed } };
 }
 
-function obituary(log: string, end: ProcessEnd): AttemptExit {
+function obituary({ log, attempt }: { log: string; attempt: Attempt | null }, end: ProcessEnd): AttemptExit {
   if (end.killed === 'asked') return { finished: Date.now(), outcome: 'cancelled' };
   const tail = lastLines(readTextIfThere(log) ?? '', 15);
   const parts = [causeOfDeath(end), tail && `The last lines of its log (${log}):\n${tail}`];
-  return { finished: Date.now(), outcome: 'failed', error: parts.filter(Boolean).join('\n'), errorIsUserError: true };
+  const engineFailed = attempt && isCrash(end) ? engineIds.find(id => id === attempt.engine) : undefined;
+  return { finished: Date.now(), outcome: 'failed', error: parts.filter(Boolean).join('\n'), errorIsUserError: true, ...engineFailed && { engineFailed } };
 }
+
+/** What native code does to its process, and nobody from outside: signals of a fault, Windows' exception codes, silence. */
+function isCrash({ code, signal, killed }: ProcessEnd): boolean {
+  return killed === 'stuck' || (signal !== null && faults.includes(signal)) || (code !== null && (code >>> 0) >= 0xc0000000);
+}
+
+const faults: readonly string[] = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIGABRT', 'SIGTRAP', 'SIGSYS'];
 
 function causeOfDeath({ code, signal, killed, error }: ProcessEnd): string {
   if (error) return `the training process could not be started: ${error.message}\n  Check the setting peftLab.nodePath and that PEFT Lab is installed completely.`;

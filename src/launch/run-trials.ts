@@ -1,4 +1,5 @@
 /** The queue: runs trials one after the other, or several at a time, until they are done or the user stops it. */
+import type { EngineId } from '../common/engines';
 import type { Trial } from '../common/trial';
 import type { Launcher, RunningTrial, TrialOutcome } from './launcher';
 
@@ -14,12 +15,14 @@ export interface RunTrialsOptions {
   /** Ends the running ones at once. */
   kill: AbortSignal;
   onStart?(trial: Trial): void;
+  /** An engine failed in a trial, which goes on with another one from its checkpoint. */
+  onEngineFailure?(trial: Trial, failure: { engine: EngineId; message: string }): void;
   /** The next trial starts when it has resolved. */
   onEnd?(trial: Trial, outcome: TrialOutcome): Promise<void>;
 }
 
 /** Resolves when nothing runs any more, with how each trial that was started ended. */
-export async function runTrials({ launcher, trials, folderOf, jobs, cancel, kill, onStart, onEnd }: RunTrialsOptions): Promise<Map<string, TrialOutcome>> {
+export async function runTrials({ launcher, trials, folderOf, jobs, cancel, kill, onStart, onEngineFailure, onEnd }: RunTrialsOptions): Promise<Map<string, TrialOutcome>> {
   const waiting = [...trials];
   const running = new Set<RunningTrial>();
   const outcomes = new Map<string, TrialOutcome>();
@@ -27,13 +30,28 @@ export async function runTrials({ launcher, trials, folderOf, jobs, cancel, kill
   const killAll = () => running.forEach(trial => trial.kill());
   cancel.addEventListener('abort', cancelAll);
   kill.addEventListener('abort', killAll);
+  const runOnce = async (trial: Trial, avoid: readonly EngineId[]) => {
+    const one = launcher.start(folderOf(trial), { avoid });
+    running.add(one);
+    const outcome = await one.ended;
+    running.delete(one);
+    return outcome;
+  };
+  /** Each failure takes an engine away, so it ends. An engine that the study names is not replaced. */
+  const runWithEngines = async (trial: Trial): Promise<TrialOutcome> => {
+    const failed: EngineId[] = [];
+    for (;;) {
+      const outcome = await runOnce(trial, failed);
+      const engine = outcome.kind === 'failed' && trial.engine === 'auto' ? outcome.engineFailed : undefined;
+      if (!engine || failed.includes(engine) || cancel.aborted) return outcome;
+      failed.push(engine);
+      onEngineFailure?.(trial, { engine, message: outcome.kind === 'failed' ? outcome.message : '' });
+    }
+  };
   const work = async () => {
     for (let next = waiting.shift(); next && !cancel.aborted; next = waiting.shift()) {
-      const trial = launcher.start(folderOf(next));
-      running.add(trial);
       onStart?.(next);
-      const outcome = await trial.ended;
-      running.delete(trial);
+      const outcome = await runWithEngines(next);
       outcomes.set(next.id, outcome);
       await onEnd?.(next, outcome);
     }

@@ -2,6 +2,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import type { EngineId } from '../common/engines';
 import { UserError } from '../common/errors';
 import type { Attempt, AttemptExit, Sample, Trial, TrialEvent, TrialResult } from '../common/trial';
 import { appendLine, readJson, readLines, writeJson, writing } from './files';
@@ -69,6 +70,19 @@ export function nextAttempt(attempts: string): number {
 export function attemptNumbers(attempts: string): number[] {
   if (!fs.existsSync(attempts)) return [];
   return fs.readdirSync(attempts).map(Number).filter(n => Number.isInteger(n) && n > 0).sort((a, b) => a - b);
+}
+
+export interface EngineFailureRecord {
+  engine: EngineId;
+  /** The first line of what was said. */
+  why: string;
+}
+
+/** The engines that failed in this trial, by what its attempts' exits say; of each the last failure. */
+export function engineFailures(trialFolder: string): Map<EngineId, EngineFailureRecord> {
+  const { attempts, attempt } = trialPaths(trialFolder);
+  const exits = attemptNumbers(attempts).map(number => readJson(attemptPaths(attempt(number)).exit) as AttemptExit | null);
+  return new Map(exits.flatMap(exit => exit?.engineFailed ? [[exit.engineFailed, { engine: exit.engineFailed, why: (exit.error ?? 'it ended without a word').split('\n')[0]! }]] : []));
 }
 
 /** samples/<fingerprint>.jsonl of a store. */

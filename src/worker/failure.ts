@@ -21,6 +21,6 @@ export function explainFailure(error: unknown, trialFolder: string): unknown {
 }
 
 /** In the words of V8, of WebAssembly, of C++ and of ONNX Runtime. */
-function isOutOfMemory(error: unknown): boolean {
+export function isOutOfMemory(error: unknown): boolean {
   return error instanceof Error && /out of memory|allocation failed|failed to allocate|bad_alloc|bad allocation|invalid typed array length|invalid array buffer length|cannot enlarge memory/i.test(error.message);
 }

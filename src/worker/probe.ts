@@ -1,97 +1,150 @@
 /**
- * The probe of an engine, a process of its own: `node dist/probe.cjs ENGINE THREADS`. It compares every gradient of a
- * small Vision Transformer with the reference engine's and times training steps; one JSON line says how it went. Whatever
- * happens to this process, only the engine it tried is out.
+ * The probe of an engine, a process of its own: `node dist/probe.cjs ENGINE THREADS ARCHITECTURE PRECISION`. It compares
+ * every gradient with the reference engine's and times training steps, both in the shape of the backbone that is to train;
+ * one JSON line says how it went. Whatever happens to this process, only the engine it tried is out.
+ *
+ * The reference is plain JavaScript and a hundred times slower, so the shape is tried in two parts: the backbone's widths
+ * with hardly any tokens, and its tokens with hardly any width. Steps are timed with one or two blocks.
  */
 import { describeError } from '../common/errors';
 import { normals, streamKey } from '../common/random';
 import type { Architecture } from '../common/trial';
 import { engines } from '../engine/engines';
-import type { EngineId, HostTensors, Program } from '../engine/program';
-import type { ProbeOutcome } from '../engine/choose';
+import type { ProbeOutcome, ProbeQuestion } from '../engine/probe-process';
+import type { HostTensors, Program, Session } from '../engine/program';
 import { findMethod } from '../peft/registry';
 import { frozenTensors, initialState, prepareModel, type Model } from '../train/model';
 import { optimizerScalars } from '../train/optimizer';
 import { gradientProgram, trainingProgram } from '../train/program';
-import { baseParameters } from '../vit/architecture';
+import { baseParameters, gridSide } from '../vit/architecture';
 
-const shape: Architecture = {
-  imageSize: 64, patch: 8, width: 192, depth: 1, heads: 3, hidden: 768, layerNormEpsilon: 1e-6, activation: 'gelu',
-  preNorm: false, patchBias: true, layerScale: false, qkvBias: true,
-};
-const small: Architecture = { ...shape, imageSize: 32, width: 24, depth: 2, hidden: 96 };
+const timedBatch = 4;
+const timedSizes = [{ blocks: 1, batch: 1 }, { blocks: 2, batch: timedBatch }];
 const timedSteps = 5;
+/** Steps of a size are timed no longer than this; one that would take longer than that is foretold from a smaller one. */
+const timedMilliseconds = 3000, foretoldMilliseconds = 20_000;
 
-void main(process.argv[2] as EngineId, Number(process.argv[3] ?? 1));
+void main(process.argv.slice(2));
 
-async function main(id: EngineId, threads: number): Promise<void> {
+async function main([engine, threads, architecture, precision]: string[]): Promise<void> {
   let outcome: ProbeOutcome;
   try {
-    const gradientError = await compareGradients(id, threads);
-    outcome = { gradientError, msPerStep: await timeSteps(id, threads) };
+    outcome = await tryEngine({ engine: engine as ProbeQuestion['engine'], threads: Number(threads), architecture: JSON.parse(architecture!) as Architecture, precision: precision as ProbeQuestion['precision'] });
   } catch (error) {
     outcome = { error: describeError(error) };
   }
   process.stdout.write(`${JSON.stringify(outcome)}\n`, () => process.exit(0));
 }
 
-/** The largest max|difference| / max|gradient| of any tensor; the key bias, whose gradient is 0, left out. */
-async function compareGradients(id: EngineId, threads: number): Promise<number> {
-  const model = await modelOf(small, 4);
-  const gradients = async (engine: EngineId) => callOnce(engine, { model, program: gradientProgram(model), threads, feeds: lossFeeds(model) });
-  const [measured, reference] = [await gradients(id), await gradients('cpu')];
-  return Math.max(...Object.keys(reference).map(name => relativeError(name, measured[name]!.data, reference[name]!.data)));
+async function tryEngine(question: ProbeQuestion): Promise<ProbeOutcome> {
+  const errors: number[] = [];
+  let pace = Infinity;
+  for (const architecture of partsOf(question.architecture)) {
+    const { error, milliseconds } = await compareGradients(question, architecture);
+    errors.push(error);
+    pace = Math.min(pace, milliseconds / workOf(architecture, 2));
+  }
+  return { gradientError: Math.max(...errors), ...await timeSteps(question, pace) };
 }
 
+/** All of the backbone's widths, with four patches; and all of its patches, two heads wide. */
+function partsOf(whole: Architecture): Architecture[] {
+  const { patch, heads, width, hidden, depth } = whole;
+  const narrow = Math.min(2, heads) / heads;
+  return [
+    { ...whole, imageSize: 2 * patch, depth: 1 },
+    { ...whole, depth: Math.min(depth, 1), heads: Math.min(2, heads), width: width * narrow, hidden: Math.ceil(hidden * narrow) },
+  ];
+}
+
+/** Largest max|difference| / max|gradient| of any tensor, and how long the engine took for it once it was warm. */
+async function compareGradients({ engine, threads, precision }: ProbeQuestion, architecture: Architecture): Promise<{ error: number; milliseconds: number }> {
+  const model = await modelOf(architecture, 2);
+  const program = gradientProgram(model), feeds = lossFeeds(model);
+  const session = await open(engine, { model, program, threads, precision });
+  const measured = await session.call('program', feeds);
+  const started = performance.now();
+  await session.call('program', feeds);
+  const milliseconds = performance.now() - started;
+  await session.dispose();
+  const exact = await open('cpu', { model, program, threads: 1, precision: 'f32' });
+  const reference = await exact.call('program', feeds);
+  await exact.dispose();
+  return { error: Math.max(...Object.keys(reference).map(name => relativeError(name, measured[name]!.data, reference[name]!.data))), milliseconds };
+}
+
+/** The key bias, whose gradient is 0, is left out. */
 function relativeError(name: string, measured: ArrayLike<number>, reference: ArrayLike<number>): number {
   const width = reference.length / 3;
   let [difference, largest] = [0, 0];
   for (let i = 0; i < reference.length; i++) {
     if (name.endsWith('qkv.bias') && i >= width && i < 2 * width) continue;
-    difference = Math.max(difference, Math.abs(measured[i]! - reference[i]!));
+    const own = Math.abs(measured[i]! - reference[i]!);
+    difference = own > difference || Number.isNaN(own) ? own : difference;
     largest = Math.max(largest, Math.abs(reference[i]!));
   }
   return Number.isFinite(difference) ? difference / largest : Infinity;
 }
 
-async function timeSteps(id: EngineId, threads: number): Promise<number> {
-  const model = await modelOf(shape, 4);
-  const base = backbone(model.architecture);
-  const session = await engines[id].open({
-    programs: { train: trainingProgram(model) }, state: initialState(model, { base, seed: 1 }), constants: frozenTensors(model, base), threads,
-  });
-  const times: number[] = [];
-  for (let step = 0; step < (id === 'cpu' ? 1 : timedSteps); step++) {
-    const started = performance.now();
-    await session.call('train', { ...lossFeeds(model), ...optimizerScalars({ step, learningRate: 1e-3, weightDecay: 0 }) });
-    times.push(performance.now() - started);
+/** `pace`: milliseconds for a unit of workOf, from the gradients. A larger step is tried where the one before lets hope. */
+async function timeSteps(question: ProbeQuestion, pace: number): Promise<{ msPerStep: number; how?: string }> {
+  const { architecture } = question;
+  const work = workOf(architecture, timedBatch);
+  let best: { msPerStep: number; how?: string } = { msPerStep: pace * work, how: 'foretold from a much smaller one' };
+  for (const { blocks, batch } of timedSizes) {
+    const part = { ...architecture, depth: Math.min(blocks, architecture.depth) };
+    if (pace * workOf(part, batch) > foretoldMilliseconds) break;
+    const milliseconds = await timeStep(question, part, batch);
+    pace = milliseconds / workOf(part, batch);
+    const isPart = part.depth < architecture.depth || batch < timedBatch;
+    best = { msPerStep: pace * work, ...isPart && { how: `measured with ${part.depth} of ${architecture.depth} blocks` } };
   }
+  return best;
+}
+
+/** Least time of a training step with all gradients. */
+async function timeStep({ engine, threads, precision }: ProbeQuestion, architecture: Architecture, batch: number): Promise<number> {
+  const model = await modelOf(architecture, batch);
+  const session = await open(engine, { model, program: trainingProgram(model), threads, precision });
+  const times: number[] = [];
+  for (let step = 0, spent = 0; step < timedSteps && spent < timedMilliseconds; step++) {
+    const started = performance.now();
+    await session.call('program', { ...lossFeeds(model), ...optimizerScalars({ step, learningRate: 1e-3, weightDecay: 0 }) });
+    times.push(performance.now() - started);
+    spent += times.at(-1)!;
+  }
+  await session.dispose();
   return Math.min(...times);
+}
+
+/** Multiplications of a forward pass, in millions. */
+function workOf({ imageSize, patch, width, hidden, depth }: Architecture, batch: number): number {
+  const tokens = (imageSize / patch) ** 2 + 1;
+  return batch * tokens * (3 * patch ** 2 * width + depth * (4 * width ** 2 + 2 * tokens * width + 2 * width * hidden)) / 1e6;
 }
 
 function modelOf(architecture: Architecture, batch: number): Promise<Model> {
   return prepareModel({ architecture, method: findMethod('full'), options: {}, classes: 5, batch, dropPath: 0, dropout: false });
 }
 
-interface OneCall { model: Model; program: Program; threads: number; feeds: HostTensors }
+interface OpenOptions { model: Model; program: Program; threads: number; precision: ProbeQuestion['precision'] }
 
-async function callOnce(id: EngineId, { model, program, threads, feeds }: OneCall): Promise<HostTensors> {
+function open(engine: ProbeQuestion['engine'], { model, program, threads, precision }: OpenOptions): Promise<Session> {
   const base = backbone(model.architecture);
-  const session = await engines[id].open({ programs: { program }, state: initialState(model, { base, seed: 1 }), constants: frozenTensors(model, base), threads });
-  const fetched = await session.call('program', feeds);
-  await session.dispose();
-  return fetched;
+  return engines[engine].open({ programs: { program }, state: initialState(model, { base, seed: 1 }), constants: frozenTensors(model, base), threads, precision });
 }
 
+/** Random, with products of the size that lets every gradient be well above rounding. */
 function backbone(architecture: Architecture): HostTensors {
   return Object.fromEntries(baseParameters(architecture).map(({ name, shape }) => {
-    const scale = /norm.*weight$/.test(name) ? 1 : 0;
-    return [name, { shape, data: normals(streamKey(1, name), shape.reduce((a, b) => a * b, 1)).map(v => scale + 0.2 * v) }];
+    const isScale = /norm\w*\.weight$|gamma$/.test(name);
+    const std = shape.length > 1 ? 1 / Math.sqrt(shape.slice(1).reduce((a, b) => a * b, 1)) : 0.2;
+    return [name, { shape, data: normals(streamKey(1, name), shape.reduce((a, b) => a * b, 1)).map(v => (isScale ? 1 : 0) + std * v) }];
   }));
 }
 
-function lossFeeds({ architecture: { imageSize, patch }, batch, classes }: Model): HostTensors {
-  const patches = [(imageSize / patch) ** 2 * batch, 3 * patch ** 2];
+function lossFeeds({ architecture, batch, classes }: Model): HostTensors {
+  const patches = [gridSide(architecture) ** 2 * batch, 3 * architecture.patch ** 2];
   return {
     patches: { shape: patches, data: normals(streamKey(2, 'pixels'), patches[0]! * patches[1]!) },
     targets: { shape: [batch, classes], data: Float32Array.from({ length: batch * classes }, (_, i) => Number(i % classes === Math.floor(i / classes))) },

@@ -6,6 +6,7 @@ import type { AttemptExit, TrialEvent } from '../common/trial';
 import { trialPaths } from '../store/paths';
 import { openTrial, type AttemptWriter, type OpenTrial } from '../store/trial-store';
 import { chooseTrialEngine, type TrialEngine } from './engine';
+import { EngineFailure } from './engine-failure';
 import { explainFailure } from './failure';
 import { startHeartbeat } from './heartbeat';
 import { listenForStop, Stopped, type StopSignal } from './stop';
@@ -26,10 +27,10 @@ export async function runTrial(folder: string): Promise<number> {
     attempt = openAttempt(opened, engine);
     return record(attempt, await runAttempt(opened, attempt, { engine, stop }));
   } catch (error) {
-    const explained = explainFailure(error, folder);
+    const explained = explainFailure(causeOf(error), folder);
     process.stderr.write(`${describeError(explained)}\n`);
     const outcome = error instanceof Stopped ? 'cancelled' : 'failed';
-    if (attempt) recordIfPossible(attempt, { outcome, error: describeError(explained), errorIsUserError: explained instanceof UserError });
+    if (attempt) recordIfPossible(attempt, { outcome, error: describeError(explained), errorIsUserError: explained instanceof UserError, ...error instanceof EngineFailure && { engineFailed: error.engine } });
     return exitCodes[outcome];
   }
 }
@@ -60,8 +61,13 @@ async function chooseOrRecord(opened: OpenTrial, stop: StopSignal): Promise<Tria
   }
 }
 
-function openAttempt(opened: OpenTrial, { engine, threads, resumedFromStep }: TrialEngine): AttemptWriter {
-  return opened.openAttempt({ engine: engine.id, threads, versions, resumedFromStep });
+function openAttempt(opened: OpenTrial, { engine, threads, resumedFromStep, choice }: TrialEngine): AttemptWriter {
+  return opened.openAttempt({ engine: engine.id, threads, versions, resumedFromStep, ...choice && { choice } });
+}
+
+/** What went wrong in an engine, in its own words. */
+function causeOf(error: unknown): unknown {
+  return error instanceof EngineFailure ? error.cause : error;
 }
 
 function record(attempt: AttemptWriter, outcome: AttemptExit['outcome']): number {

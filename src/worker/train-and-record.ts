@@ -176,13 +176,14 @@ async function certifyOrWarn({ opened, engine }: TrialWork, { model, backbone, d
 }
 
 function resultOf(
-  { opened: { trial }, engine: { engine } }: TrialWork, { data, trained: { progress }, warnings, prefix }: Finished,
+  { opened: { trial }, engine: { engine, replaced } }: TrialWork, { data, trained: { progress }, warnings, prefix }: Finished,
   scores: Pick<TrialResult, 'last' | 'best' | 'extra'> & { keptEpoch: number },
 ): TrialResult {
   const { last, best, extra, keptEpoch } = scores;
   return {
     trial: trial.id, finished: Date.now(), engines: progress.engines,
-    bitReproducible: engine.deterministic && progress.engines.length === 1,
+    bitReproducible: engine.deterministic && progress.engines.length === 1 && !replaced.length,
+    ...replaced.length > 0 && { failedEngines: [...replaced] },
     steps: progress.step, epochs: progress.epochs, trainSeconds: progress.seconds, imagesPerSecond: imagesPerSecond(progress),
     ...prefix.label !== null && { prefix: { training: prefix.training.stage, evaluation: prefix.evaluation.stage, seconds: prefix.seconds } },
     peakMemoryMiB: process.resourceUsage().maxRSS / 1024,
@@ -203,6 +204,7 @@ function openWarnings({ opened: { trial }, engine, onEvent }: TrialWork): Warnin
     all.push(message);
     onEvent({ type: 'warning', time: Date.now(), message });
   };
+  for (const failed of engine.replaced) add(`the engine ${failed.engine} failed (${failed.why}); ${engine.engine.id} took its place`);
   if (engine.differsFromCheckpoint) add(engine.differsFromCheckpoint);
   return { all, add };
 }

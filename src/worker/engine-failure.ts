@@ -1,0 +1,37 @@
+/** An engine that fails in a trial is told from everything else that can fail: the trial may go on with another one. */
+import type { Engine, EngineId, Session } from '../engine/program';
+import { isOutOfMemory } from './failure';
+
+export class EngineFailure extends Error {
+  override readonly name = 'EngineFailure';
+
+  constructor(readonly engine: EngineId, cause: unknown) {
+    super(`the engine ${engine} failed`, { cause });
+  }
+}
+
+/** The engine, with EngineFailure around whatever it throws. A host without memory left is no failure of it. */
+export function watchEngine(engine: Engine): Engine {
+  const watched = async <T>(work: Promise<T>): Promise<T> => {
+    try {
+      return await work;
+    } catch (error) {
+      if (error instanceof EngineFailure || (isOutOfMemory(error) && !engine.ownMemory)) throw error;
+      throw new EngineFailure(engine.id, error);
+    }
+  };
+  return {
+    ...engine,
+    async open(options) {
+      const session = await watched(engine.open(options));
+      return {
+        ...session,
+        call: (program, feeds) => watched(session.call(program, feeds)),
+        readState: () => watched(session.readState()),
+        writeState: values => watched(session.writeState(values)),
+        ...session.execution && { execution: () => session.execution!() },
+        dispose: () => session.dispose(),
+      } satisfies Session;
+    },
+  };
+}
