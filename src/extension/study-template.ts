@@ -28,6 +28,8 @@ export function studyTemplate({ name, backbone, images, methods }: NewStudy): st
   //   { "method": "lora", "options": { "rank": 16 } }
   // and an option that should be searched lists its values, which makes a trial of each:
   //   { "method": "lora", "options": { "rank": { "search": [2, 8, 32] } } }
+  // A list of methods is trained together:
+  //   ["ssf", { "method": "lora", "options": { "rank": 4 } }]
   "methods": [
 ${methodLines(methods)}
   ],

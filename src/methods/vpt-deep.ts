@@ -16,6 +16,7 @@ import { forEachImage } from '../vit/operations';
 const options = z.strictObject({
   prompts: z.int().positive().default(10).describe('Prompt tokens in each block.').meta({ search: [5, 10, 50, 100] }),
   dropout: z.number().min(0).lt(1).nullable().default(null).describe('Dropout on the prompts; null: 0.1 in the study\'s variant, 0 in the original.'),
+  lastBlocks: z.int().positive().nullable().default(null).describe('Prompts in so many of the last blocks only; null: in all.'),
   variant: z.enum(['study', 'original']).default('study')
     .describe('study: one dropout mask for the batch; original: one for each image.'),
 });
@@ -33,19 +34,22 @@ export default defineMethod({
   page: {
     kind: 'prompts',
     equations: ['[h, _] <- Block_i([h, P_i]), P_i of n tokens, for each block i'],
-    parameters: { formula: 'L n D', count: ({ depth, width }, { prompts }) => depth * prompts * width },
+    parameters: { formula: 'L n D, L the blocks that have prompts', count: ({ depth, width }, { prompts, lastBlocks }) => (lastBlocks ?? depth) * prompts * width },
     findings: 'In the study level with BitFit on average (75.8), better on structured tasks and worse on natural ones; the costliest per step, since the sequence is longer.',
     checkedAgainst: ['the study\'s code', 'PyTorch'],
   },
   trains: [{ pattern: /^/, train: false }],
-  tensors: ({ depth, width, patch }, { prompts }) => [{
-    name: promptTensor, shape: [depth, prompts, width], initial: { kind: 'uniform', limit: Math.sqrt(6 / (3 * patch ** 2 + width)) },
+  refuses: ({ depth }, { lastBlocks }) => (lastBlocks !== null && lastBlocks > depth ? `it has ${depth} blocks, not ${lastBlocks}` : null),
+  tensors: ({ depth, width, patch }, { prompts, lastBlocks }) => [{
+    name: promptTensor, shape: [lastBlocks ?? depth, prompts, width], initial: { kind: 'uniform', limit: Math.sqrt(6 / (3 * patch ** 2 + width)) },
   }],
   identityAtStart: () => 'random prompts take part in attention from the first step',
   act: {
     prompts(context) {
-      const { options: { prompts, variant }, architecture: { width }, batch, block, tensor } = context;
-      const own = tf.reshape(tf.slice(tensor(promptTensor), [block, 0, 0], [1, prompts, width]), [prompts, width]);
+      const { options: { prompts, variant, lastBlocks }, architecture: { width, depth }, batch, block, tensor } = context;
+      const index = block - depth + (lastBlocks ?? depth);
+      if (index < 0) return null;
+      const own = tf.reshape(tf.slice(tensor(promptTensor), [index, 0, 0], [1, prompts, width]), [prompts, width]);
       return variant === 'study'
         ? forEachImage(drop(own, context), batch)
         : drop(forEachImage(own, batch), context);

@@ -21,8 +21,8 @@ describe('studyTemplate', () => {
 
   it('teaches with examples that are valid too', () => {
     const text = studyTemplate({ name: 'a', backbone: 'demo', images: 'images', methods: [{ id: 'linear', summary: 'Only the head.' }] });
-    const examples = [...text.matchAll(/^ *\/\/ {3}(\{.*\})$/gm)].map(match => match[1]!);
-    assert.equal(examples.length, 3);
+    const examples = [...text.matchAll(/^ *\/\/ {3}([{[].*[}\]])$/gm)].map(match => match[1]!);
+    assert.equal(examples.length, 4);
     for (const example of examples) assert.equal(parseStudy(text.replace('"linear",', `${example},`), methodCatalog()).problems, undefined, example);
   });
 });
