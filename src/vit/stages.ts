@@ -1,7 +1,8 @@
 /**
  * Where a forward pass can be cut in two: what comes before a stage is computed once, what comes behind it at each step.
  * Stage 0 starts from patches; stage k, up to depth - 1, from the tokens that block k reads; stage `depth` from the class
- * tokens behind the last block; stage `depth + 1` from what the head reads.
+ * tokens behind the last block; stage `depth + 1` from what the head reads. The embedded patches are no stage: they take
+ * four bytes for each byte of the image and spare one product in fifty.
  */
 import type { Architecture } from '../common/trial';
 import { gridSide } from './architecture';
