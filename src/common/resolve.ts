@@ -19,7 +19,7 @@ export interface StudyFacts {
   recipeVersion: number;
   /** The adapter that `recipe.init` names: its absolute folder and the hash of its contents. */
   init: { folder: string; fingerprint: string } | null;
-  count(model: { method: string; options: Record<string, unknown>; classes: number }): ParameterCount;
+  count(model: { method: string; options: Record<string, unknown>; classes: number; projection: number | undefined }): ParameterCount;
 }
 
 export interface TrialChoice {
@@ -33,7 +33,9 @@ export interface TrialChoice {
 }
 
 export function resolveTrial({ study, facts, dataSet, entry, assignment, seed }: TrialChoice): Trial {
-  const { normalization: _, ...backbone } = facts.backbone;
+  const { normalization: _, ...found } = facts.backbone;
+  const projection = dataSet.textEmbeddings?.width;
+  const backbone = projection === undefined ? found : { ...found, architecture: { ...found.architecture, projection } };
   const options = resolveOptions(entry, facts, assignment);
   const trial: Omit<Trial, 'id'> = {
     study: facts.study, backbone, data: dataSet,
@@ -44,7 +46,8 @@ export function resolveTrial({ study, facts, dataSet, entry, assignment, seed }:
     assignment,
     engine: study.engine,
     prefixCache: study.prefixCache,
-    parameters: facts.count({ method: entry.method, options, classes: dataSet.classes.length }),
+    memory: study.memory,
+    parameters: facts.count({ method: entry.method, options, classes: dataSet.classes.length, projection }),
     ...facts.init && { initFingerprint: facts.init.fingerprint },
   };
   return { id: trialId(trial), ...trial };

@@ -77,6 +77,8 @@ const dataSetFields = {
 const dataSetSchema = z.strictObject({
   ...dataSetFields,
   classes: z.array(z.string()).optional().describe('Class names in the order of their labels; otherwise sorted by name.'),
+  textEmbeddings: z.string().optional().describe('A safetensors file with the class names\' embeddings by a CLIP text encoder and its logit scale; relative to the study file. ' +
+    'The head starts from them, on CLIP\'s projection, and is zero-shot before training.'),
   splits: z.strictObject({
     train: z.string().default('train'),
     validation: z.string().default('val'),
@@ -149,6 +151,14 @@ const prefixCacheSchema = z.union([
 ]).describe('What nothing that trains reaches is computed once and kept on disk, or "off". `peft-lab plan` says how large it gets.');
 export type PrefixCache = z.infer<typeof prefixCacheSchema>;
 
+const memorySchema = z.strictObject({
+  images: z.union([z.literal('auto'), z.int().positive()]).default('auto')
+    .describe('Images that are computed at once; a batch of more is done in parts whose gradients add up. auto: as many as are fast and fit.'),
+  recompute: z.enum(['auto', 'off', 'attention', 'blocks']).default('auto')
+    .describe('What of the forward pass is computed again instead of kept (engines that run a graph). auto: nothing, unless memory is short.'),
+}).describe('How a training step fits into memory; decides no result.');
+export type MemorySettings = z.infer<typeof memorySchema>;
+
 /** The whole file. `methods` decides which ids and options are accepted. */
 export function studySchema(methods: readonly MethodOptionSchema[]) {
   return z.strictObject({
@@ -165,6 +175,7 @@ export function studySchema(methods: readonly MethodOptionSchema[]) {
     recipe: recipeSchema.prefault({}),
     evaluation: evaluationSchema.prefault({}),
     prefixCache: prefixCacheSchema.prefault({}),
+    memory: memorySchema.prefault({}),
     engine: z.enum(engineChoices).default('auto'),
     launcher: z.enum(['local']).default('local'),
     output: z.string().optional().describe('The store; <study>.peft beside the study file when absent.'),

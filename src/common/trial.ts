@@ -1,6 +1,6 @@
 /** A trial, its events and its result, as the files of the store hold them. Plain data, read by every side. */
 import type { EngineChoice, EngineId } from './engines';
-import type { Evaluation, PrefixCache, Recipe } from './study';
+import type { Evaluation, MemorySettings, PrefixCache, Recipe } from './study';
 
 /** The backbone's shape; see vit/architecture.ts for how it is found. */
 export interface Architecture {
@@ -19,6 +19,8 @@ export interface Architecture {
   patchBias: boolean;
   layerScale: boolean;
   qkvBias: boolean;
+  /** Width of CLIP's space of text embeddings, where the head stands on the projection into it; absent otherwise. */
+  projection?: number | undefined;
 }
 
 export interface ChannelNormalization {
@@ -58,6 +60,8 @@ export interface TrialDataSet {
   classes: string[];
   /** Absolute roots of the extra test sets by name. */
   extraRoots: Record<string, string>;
+  /** Class embeddings that the head starts from; see peft/text-head.ts. */
+  textEmbeddings?: { file: string; fingerprint: string; width: number };
   onBadImage: 'stop' | 'skip';
 }
 
@@ -78,6 +82,8 @@ export interface Trial {
   engine: EngineChoice;
   /** Of it only a precision other than f32 is part of the id. Absent in trials of earlier versions, which had none. */
   prefixCache?: PrefixCache;
+  /** Not part of the id; absent in trials of earlier versions. */
+  memory?: MemorySettings;
   parameters: ParameterCount;
   /** Hash of the adapter that `recipe.init` names; stands in the id for its path. */
   initFingerprint?: string;

@@ -8,6 +8,7 @@ import type { EpochScore } from '../common/trial';
 import type { EngineId, HostTensors } from '../engine/program';
 import { openSafetensors, writeSafetensors, type SafetensorsFile } from '../interop/safetensors';
 import type { LossScale } from './loss-scaling';
+import type { Parts } from './parts';
 
 /** Where the training stands, beside its tensors. */
 export interface Progress {
@@ -38,7 +39,15 @@ export interface Checkpoint {
   /** The best epoch's adapter; null unless it is to be kept. */
   best: HostTensors | null;
   progress: Progress;
-  engine: { id: EngineId; threads: number };
+  engine: ComputedBy;
+}
+
+/** What decides the bits beside seed and data. */
+export interface ComputedBy {
+  id: EngineId;
+  threads: number;
+  /** Images computed at once, and what of a step is computed twice; see parts.ts. Absent in checkpoints of earlier versions. */
+  parts?: Pick<Parts, 'images' | 'recompute'>;
 }
 
 export const initialProgress = (): Progress => ({

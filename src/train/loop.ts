@@ -7,13 +7,14 @@
 import { UserError } from '../common/errors';
 import type { EpochScore, Metrics, Trial, TrialEvent } from '../common/trial';
 import type { Batch, Batches } from '../data/batches';
-import type { EngineId, HostTensors, Session } from '../engine/program';
-import { initialProgress, readCheckpoint, writeCheckpoint, type Progress } from './checkpoint';
+import type { HostTensors, Session } from '../engine/program';
+import { initialProgress, readCheckpoint, writeCheckpoint, type ComputedBy, type Progress } from './checkpoint';
 import { evaluate, eventLoopTurn, patchFeed, type Evaluated } from './evaluate';
 import { scaleLoss } from './loss-scaling';
 import type { Model } from './model';
 import { optimizerScalars } from './optimizer';
 import { learningRateAt, type ScheduleLength } from './schedule';
+import { runTrainingStep, type StepPlan } from './step';
 import { balancedWeights, targetFeeds, type TargetSettings } from './targets';
 
 export type EvaluatedSplit = 'validation' | 'test';
@@ -23,7 +24,9 @@ export interface TrainRun {
   model: Model;
   /** Has the programs `train` and `evaluate` and the initial state. */
   session: Session;
-  engine: { id: EngineId; threads: number };
+  engine: ComputedBy;
+  /** How the session's programs make up a step. */
+  step: StepPlan;
   /** What else decides the bits, for the record: that a frozen prefix is cached. */
   inputs?: string | null;
   data: { train: Batches; evaluated: Partial<Record<EvaluatedSplit, Batches>> };
@@ -56,7 +59,7 @@ export async function train(run: TrainRun): Promise<Trained> {
   if (epochIsPending(progress, plan) && !(await finishEpoch(run, plan, trained))) return stop(run, trained);
   const { batchSize, shuffle, dropLast } = run.trial.recipe;
   const batches = run.data.train.training({
-    firstStep: progress.step, lastStep: isOver(run, progress) ? progress.step : plan.steps, batchSize, shuffle, dropLast, masks: run.model.masks,
+    firstStep: progress.step, lastStep: isOver(run, progress) ? progress.step : plan.steps, batchSize, shuffle, dropLast, masks: run.step.masks,
   });
   clock.restart();
   for await (const batch of batches) {
@@ -97,10 +100,10 @@ function planTraining({ trial: { recipe }, model, data }: TrainRun): Plan {
 
 /** State and progress of the checkpoint where there is one; otherwise the session's own initial state. */
 async function resume(run: TrainRun, plan: Plan): Promise<Trained> {
-  const { id, threads } = run.engine;
+  const { id, threads, parts } = run.engine;
   const checkpoint = await readCheckpoint(run.checkpointFile, run.trial.id);
   const progress = checkpoint?.progress ?? initialProgress();
-  const engine = [`${id}, ${threads} thread${threads === 1 ? '' : 's'}`, ...run.inputs ? [run.inputs] : []].join(', ');
+  const engine = [`${id}, ${threads} thread${threads === 1 ? '' : 's'}`, ...run.step.parts > 1 ? [`${run.model.batch} images at once`] : [], ...parts && parts.recompute !== 'off' ? [`${parts.recompute} recomputed`] : [], ...run.inputs ? [run.inputs] : []].join(', ');
   if (!progress.engines.includes(engine)) progress.engines.push(engine);
   if (checkpoint) {
     await run.session.writeState(checkpoint.state);
@@ -114,13 +117,13 @@ async function resume(run: TrainRun, plan: Plan): Promise<Trained> {
 async function runStep(run: TrainRun, plan: Plan, progress: Progress, batch: Batch): Promise<number> {
   const { trial: { recipe }, model, session } = run;
   const learningRate = learningRateAt(batch.step, recipe, plan);
-  const { loss } = await session.call('train', {
-    patches: patchFeed(batch),
-    ...targetFeeds(batch.labels, plan.targets),
-    ...Object.fromEntries(model.masks.map(({ name, shape }) => [name, { shape, data: batch.masks[name]! }])),
-    ...optimizerScalars({ step: batch.step - (progress.lossScale?.skipped ?? 0), learningRate, weightDecay: recipe.weightDecay }),
+  const value = await runTrainingStep(session, run.step, {
+    model,
+    feeds: {
+      patches: patchFeed(batch), targets: targetFeeds(batch.labels, plan.targets), masks: batch.masks, count: batch.count,
+      scalars: optimizerScalars({ step: batch.step - (progress.lossScale?.skipped ?? 0), learningRate, weightDecay: recipe.weightDecay }),
+    },
   });
-  const value = loss!.data[0]!;
   if (!Number.isFinite(value)) throw divergence(progress, { what: `the loss became ${value} at step ${batch.step + 1} with learning rate ${learningRate.toPrecision(4)}` });
   progress.step = batch.step + 1;
   progress.loss = value;

@@ -60,6 +60,11 @@ export function scaleLoss(session: Session, names: readonly string[], progress: 
   };
 }
 
+/** Within a program: whether its loss is scaled. */
+export function isScaled(tensors: Tensors): boolean {
+  return feedName in tensors;
+}
+
 /** Within a program: the loss to take the gradient of. */
 export function scaledLoss(loss: Tensor, tensors: Tensors): Tensor {
   const scale = tensors[feedName];

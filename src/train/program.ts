@@ -8,12 +8,13 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../common/trial';
 import type { Program, TensorSpec, Tensors } from '../engine/program';
+import { runFused } from '../engine/fused';
 import { tf } from '../engine/tfjs';
 import { bindMethod, type TrainingNoise } from '../peft/bind';
 import { forward, forwardTo, type ForwardOptions, type ForwardOutput } from '../vit/forward';
 import { crossEntropy } from '../vit/operations';
 import { stageActivation, stageShape } from '../vit/stages';
-import { guardedUpdate, scaledLoss, unscaled } from './loss-scaling';
+import { guardedUpdate, isScaled, scaledLoss, unscaled } from './loss-scaling';
 import type { Model, ModelSpec } from './model';
 import { adamw, optimizerFeeds } from './optimizer';
 
@@ -30,6 +31,38 @@ export function trainingProgram(model: Model, { stage = 0 }: ProgramStart = {}):
       const { state, fetches } = guardedUpdate(gradients, tensors, adamw);
       return { fetches: { loss, ...fetches }, state };
     },
+  };
+}
+
+/** Where gradients of a step's parts are added up. */
+export const sumName = (name: string) => `sum/${name}`;
+
+/**
+ * Adds the gradients of a part of a step to the sums, after multiplying those by the feed `keep` [] (0 begins a step).
+ * Other feeds and fetch as for training, but for the optimiser's scalars; weights sum to 1 over all parts.
+ */
+export function accumulationProgram(model: Model, { stage = 0 }: ProgramStart = {}): Program {
+  return {
+    feeds: [...lossFeeds(model, stage), ...maskFeeds(model), { name: 'keep', shape: [], dtype: 'float32' }],
+    run(tensors) {
+      const { loss, gradients } = lossAndGradients(model, tensors, { noise: noiseOf(model, tensors), stage });
+      const sums = Object.entries(gradients).map(([name, gradient]) => [sumName(name), tf.add(gradient, keptSum(tensors[sumName(name)]!, tensors))] as const);
+      return { fetches: { loss }, state: Object.fromEntries(sums) };
+    },
+  };
+}
+
+/** The sum, or 0 at the beginning of a step. What is not finite, as in a step of f16 that was skipped, must not stay. */
+function keptSum(sum: Tensor, tensors: Tensors): Tensor {
+  const keep = tensors['keep']!;
+  return isScaled(tensors) ? runFused('Choose', { condition: tf.greater(keep, 0), a: sum, b: tf.zerosLike(sum) })[0]! : tf.mul(sum, keep);
+}
+
+/** The update that ends a step: feeds are the optimiser's scalars, gradients are the sums. */
+export function updateProgram({ trainables }: Pick<Model, 'trainables'>): Program {
+  return {
+    feeds: optimizerFeeds,
+    run: tensors => guardedUpdate(Object.fromEntries(trainables.map(({ name }) => [name, tensors[sumName(name)]!])), tensors, adamw),
   };
 }
 

@@ -6,16 +6,21 @@ import type { HostTensors, Session } from '../engine/program';
 import { checkBackbone, loadAdapter, saveAdapter } from '../peft/adapter';
 import type { ParityCertificate } from '../peft/certificate';
 import { findMethod } from '../peft/registry';
+import { readTextEmbeddings, textHead } from '../peft/text-head';
 import type { OpenTrial } from '../store/trial-store';
 import { certify } from '../train/certify';
+import { readCheckpointHeader } from '../train/checkpoint';
 import { evaluate, type Evaluated } from '../train/evaluate';
 import { adapterOf, imagesPerSecond, selectionSplit, train, type Trained } from '../train/loop';
 import { withLossScaling } from '../train/loss-scaling';
 import { frozenTensors, initialState, prepareModel, type Model } from '../train/model';
-import { evaluationProgram, trainingProgram } from '../train/program';
-import { loadBackbone, type Backbone } from '../vit/weights';
+import { chooseParts, memoryBudget, type Parts } from '../train/parts';
+import { evaluationProgram } from '../train/program';
+import { planStep, stepPrograms, stepState } from '../train/step';
+import { fingerprintFile, loadBackbone, readProjection, type Backbone } from '../vit/weights';
 import { openTrialData, type TrialData } from './data';
 import type { TrialEngine } from './engine';
+import { reportExecution } from './execution';
 import { usePrefixes, type UsedPrefixes } from './prefix';
 import { Stopped, type StopSignal } from './stop';
 
@@ -33,24 +38,28 @@ export async function trainAndRecord(work: TrialWork): Promise<void> {
   onEvent({ type: 'phase', time: Date.now(), phase: 'preparing' });
   const warnings = openWarnings(work);
   const backbone = await stop.race(loadTrialBackbone(trial));
-  const model = await prepareModel({
+  const whole = await prepareModel({
     architecture: backbone.architecture, method: findMethod(trial.method.id), options: trial.method.options,
     classes: trial.data.classes.length, batch: trial.recipe.batchSize, dropPath: trial.recipe.dropPath, dropout: trial.recipe.dropout,
   });
-  const state = await startingState({ trial, model, backbone, warn: warnings.add });
+  const state = await startingState({ trial, model: whole, backbone, warn: warnings.add });
   const data = await stop.race(openTrialData(trial, await opened.samples(), onEvent));
   try {
     warnAboutRecipe(trial, data, warnings.add);
     const started = performance.now();
-    const prefixes = await usePrefixes({ trial, model, backbone, data, engine: work.engine, stop, onEvent, warn: warnings.add });
+    const prefixes = await usePrefixes({ trial, model: whole, backbone, data, engine: work.engine, stop, onEvent, warn: warnings.add });
     const prefix = { ...prefixes, seconds: (performance.now() - started) / 1000 };
-    const session = await engine.open({
-      programs: { ...withLossScaling({ train: trainingProgram(model, prefixes.training) }, trial.recipe.precision), evaluate: evaluationProgram(model, prefixes.evaluation) },
-      state, constants: stillRead(frozenTensors(model, backbone.tensors), prefixes), threads, precision: trial.recipe.precision,
-    });
+    const parts = await partsOf(work, whole, prefixes);
+    const model = parts.images === whole.batch ? whole : await prepareModel({ ...whole, batch: parts.images });
+    const step = await planStep(model, whole.batch);
+    const session = reportExecution(await engine.open({
+      programs: { ...withLossScaling(stepPrograms(model, step, prefixes.training), trial.recipe.precision), evaluate: evaluationProgram(model, prefixes.evaluation) },
+      state: { ...state, ...stepState(model, step) }, constants: stillRead(frozenTensors(model, backbone.tensors), prefixes),
+      threads, precision: trial.recipe.precision, recompute: parts.recompute,
+    }), { onEvent, warn: warnings.add });
     try {
       const trained = await train({
-        trial, model, session, engine: { id: engine.id, threads }, inputs: prefixes.label, data, checkpointFile: opened.latestCheckpoint,
+        trial, model, step, session, engine: { id: engine.id, threads, parts }, inputs: prefixes.label, data, checkpointFile: opened.latestCheckpoint,
         stopRequested: stop.requested, onEvent,
       });
       if (!trained.finished) throw new Stopped('a stop was requested');
@@ -63,14 +72,22 @@ export async function trainAndRecord(work: TrialWork): Promise<void> {
   }
 }
 
+/** As the checkpoint has them, since they decide bits; else as the study asks and the memory allows. */
+async function partsOf({ opened: { trial, latestCheckpoint }, engine: { engine } }: TrialWork, whole: Model, { training }: UsedPrefixes): Promise<Pick<Parts, 'images' | 'recompute'>> {
+  const before = await readCheckpointHeader(latestCheckpoint);
+  if (before) return before.engine.parts ?? { images: whole.batch, recompute: 'off' };
+  const { images, recompute } = trial.memory ?? { images: 'auto', recompute: 'auto' };
+  return chooseParts({ spec: whole, start: training, asked: { images, recompute }, onProcessor: !engine.ownMemory, budget: memoryBudget() });
+}
+
 /** Without what only the frozen prefix reads. */
 function stillRead(frozen: HostTensors, { training, evaluation }: UsedPrefixes): HostTensors {
   return Object.fromEntries(Object.entries(frozen).filter(([name]) => training.reads.has(name) || evaluation.reads.has(name)));
 }
 
 async function loadTrialBackbone({ backbone }: Trial): Promise<Backbone> {
-  const { heads, layerNormEpsilon, activation, imageSize } = backbone.architecture;
-  const loaded = await loadBackbone({ file: backbone.file, architecture: { heads, layerNormEpsilon, activation }, imageSize });
+  const { heads, layerNormEpsilon, activation, imageSize, projection } = backbone.architecture;
+  const loaded = await loadBackbone({ file: backbone.file, architecture: { heads, layerNormEpsilon, activation }, imageSize, projection });
   if (loaded.fingerprint !== backbone.fingerprint) {
     throw new UserError({ what: 'the backbone changed since the study was started', where: backbone.file, remedy: 'Run the study again: its trials are then made for the file as it is now.' });
   }
@@ -84,9 +101,9 @@ interface StartOptions {
   warn(message: string): void;
 }
 
-/** By seed, or from the adapter that the recipe names. */
+/** By seed, with a head from texts where there is one, or from the adapter that the recipe names. */
 async function startingState({ trial, model, backbone, warn }: StartOptions): Promise<HostTensors> {
-  const state = initialState(model, { base: backbone.tensors, seed: trial.recipe.seed });
+  const state = { ...initialState(model, { base: backbone.tensors, seed: trial.recipe.seed }), ...await startingHead(trial) };
   if (trial.recipe.init === undefined) return state;
   const adapter = await loadAdapter(trial.recipe.init);
   checkBackbone(adapter, backbone);
@@ -101,6 +118,14 @@ async function startingState({ trial, model, backbone, warn }: StartOptions): Pr
   if (!keepsHead) warn(`the adapter to start from knows ${adapter.manifest.classes.length} classes and this data set has ${trial.data.classes.length}: the head starts anew`);
   const taken = model.tensors.filter(({ source }) => source !== 'head' || keepsHead);
   return { ...state, ...Object.fromEntries(taken.map(({ name }) => [name, adapter.tensors[name]!])) };
+}
+
+async function startingHead({ data: { textEmbeddings, classes }, backbone }: Trial): Promise<HostTensors> {
+  if (!textEmbeddings) return {};
+  const { file, fingerprint, width } = textEmbeddings;
+  const changed = (await fingerprintFile(file).catch(() => null)) !== fingerprint;
+  if (changed) throw new UserError({ what: 'the class embeddings changed since the study was started, or are gone', where: file, remedy: 'Run the study again: its trials are then made for the file as it is now.' });
+  return textHead(await readTextEmbeddings({ file, classes, width }), await readProjection(backbone.file));
 }
 
 interface Finished {

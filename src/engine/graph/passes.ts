@@ -69,24 +69,34 @@ export function dropUnused(trace: Trace): Trace {
 }
 
 /**
- * The given order, except that a node which does not make the live memory grow runs as soon as it can. Weight gradients
- * and updates, which tracing leaves to the end, then run as soon as what they read could be freed.
+ * The given order, except that a node which does not make the live memory grow runs as soon as it can, and one that reads
+ * only what the program was given no sooner than somebody needs it. Weight gradients and updates, which tracing leaves to
+ * the end, then run as soon as what they read could be freed.
  */
 export function freeEarly(trace: Trace): Trace {
-  const readers = new Map<Value, number>();
-  for (const value of [...trace.fetches.values(), ...trace.updates.values()]) readers.set(value, Infinity);
-  for (const node of trace.nodes) for (const input of new Set(node.inputs)) readers.set(input, (readers.get(input) ?? 0) + 1);
-  const waiting = new Map(trace.nodes.map(node => [node, countUnmade(node)]));
+  const readers = countReaders(trace);
+  const makers = new Map(trace.nodes.flatMap(node => node.outputs.map(output => [output, node] as const)));
+  const late = new Set(trace.nodes.filter(node => isLate(node, trace)));
+  const waitsFor = (node: Node) => new Set(node.inputs.filter(i => !i.source && !late.has(makers.get(i)!)));
+  const waiting = new Map(trace.nodes.map(node => [node, waitsFor(node).size]));
   const users = usersOf(trace.nodes);
-  const ready = trace.nodes.map((node, index) => ({ node, index })).filter(({ node }) => waiting.get(node) === 0);
+  const ready = trace.nodes.map((node, index) => ({ node, index })).filter(({ node }) => waiting.get(node) === 0 && !late.has(node));
   const position = new Map(trace.nodes.map((node, index) => [node, index]));
+  const written = new Set(trace.updates.values());
   const order: Node[] = [];
+  const put = (node: Node) => {
+    order.push(node);
+    for (const input of new Set(node.inputs)) readers.set(input, readers.get(input)! - 1);
+  };
   while (ready.length) {
-    const chosen = takeNext(ready, readers);
-    order.push(chosen);
-    for (const input of new Set(chosen.inputs)) readers.set(input, readers.get(input)! - 1);
+    const chosen = takeNext(ready, { readers, written });
+    for (const input of chosen.inputs) {
+      const maker = makers.get(input);
+      if (maker && late.delete(maker)) put(maker);
+    }
+    put(chosen);
     for (const user of new Set(chosen.outputs.flatMap(output => users.get(output) ?? []))) {
-      const left = waiting.get(user)! - new Set(user.inputs.filter(i => chosen.outputs.includes(i))).size;
+      const left = waiting.get(user)! - [...new Set(user.inputs)].filter(i => chosen.outputs.includes(i)).length;
       waiting.set(user, left);
       if (left === 0) insertSorted(ready, { node: user, index: position.get(user)! });
     }
@@ -94,22 +104,38 @@ export function freeEarly(trace: Trace): Trace {
   return { ...trace, nodes: order };
 }
 
+function countReaders(trace: Trace): Map<Value, number> {
+  const readers = new Map<Value, number>();
+  for (const value of [...trace.fetches.values(), ...trace.updates.values()]) readers.set(value, Infinity);
+  for (const node of trace.nodes) for (const input of new Set(node.inputs)) readers.set(input, (readers.get(input) ?? 0) + 1);
+  return readers;
+}
+
+/** Reads only feeds, state and constants, and is read by a node. */
+function isLate({ inputs, outputs }: Node, { fetches, updates }: Trace): boolean {
+  const leaves = new Set([...fetches.values(), ...updates.values()]);
+  return inputs.every(input => input.source) && !outputs.some(output => leaves.has(output));
+}
+
 interface Ready { node: Node; index: number }
 
 /** The earliest ready node that frees at least as much as it makes, else the earliest. */
-function takeNext(ready: Ready[], readers: Map<Value, number>): Node {
-  const found = ready.findIndex(({ node }) => growth(node, readers) <= 0);
+function takeNext(ready: Ready[], memory: Memory): Node {
+  const found = ready.findIndex(({ node }) => growth(node, memory) <= 0);
   return ready.splice(Math.max(found, 0), 1)[0]!.node;
 }
 
-function growth(node: Node, readers: Map<Value, number>): number {
-  const made = node.outputs.reduce((sum, o) => sum + sizeOf(o.shape), 0);
-  const freed = [...new Set(node.inputs)].filter(i => !i.source && readers.get(i) === 1).reduce((sum, i) => sum + sizeOf(i.shape), 0);
-  return made - freed;
+interface Memory {
+  /** How many nodes have yet to read a value. */
+  readers: Map<Value, number>;
+  /** New state, which lies in the state's own buffers. */
+  written: Set<Value>;
 }
 
-function countUnmade(node: Node): number {
-  return new Set(node.inputs.filter(i => !i.source)).size;
+function growth(node: Node, { readers, written }: Memory): number {
+  const made = node.outputs.filter(o => !written.has(o)).reduce((sum, o) => sum + sizeOf(o.shape), 0);
+  const freed = [...new Set(node.inputs)].filter(i => !i.source && readers.get(i) === 1).reduce((sum, i) => sum + sizeOf(i.shape), 0);
+  return made - freed;
 }
 
 function usersOf(nodes: readonly Node[]): Map<Value, Node[]> {
