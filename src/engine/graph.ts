@@ -12,6 +12,7 @@ import { passesLeftOut } from './graph/left-out';
 import type { Trace } from './graph/nodes';
 import { sizeOf } from './graph/nodes';
 import { optimize } from './graph/passes';
+import { recompute } from './graph/recompute';
 import { trace } from './graph/trace';
 import { machineIsIdle } from './idle';
 import { updateName, writeOnnx } from './onnx/write';
@@ -69,7 +70,7 @@ interface Compiled {
 
 async function compile(ort: Ort, program: Program, options: SessionOptions): Promise<Compiled> {
   const optimized = optimize(await trace({ program, state: options.state, constants: options.constants }), { without: passesLeftOut() });
-  const traced = inPrecision(optimized, options.precision ?? 'f32');
+  const traced = inPrecision(recompute(optimized, options.recompute ?? 'off'), options.precision ?? 'f32');
   const bytes = Object.values(options.constants).reduce((sum, { data }) => sum + data.byteLength, 0);
   const model = writeOnnx(traced, { constants: options.constants, constantsAs: bytes > largestBuiltIn ? 'feeds' : 'initializers' });
   const session = await ort.InferenceSession.create(model, sessionOptions({ threads: options.threads, spin: await machineIsIdle() }));
@@ -90,7 +91,10 @@ function sessionOptions({ threads, spin }: { threads: number; spin: boolean }): 
   return {
     intraOpNumThreads: threads, interOpNumThreads: 1, executionMode: 'sequential', graphOptimizationLevel: 'basic',
     enableCpuMemArena: true, enableMemPattern: false, logSeverityLevel: 3,
-    extra: { session: { intra_op: { allow_spinning: spin ? '1' : '0' }, force_spinning_stop: '1' } },
+    extra: {
+      session: { intra_op: { allow_spinning: spin ? '1' : '0' }, force_spinning_stop: '1' },
+      optimization: { disable_specified_optimizers: 'CommonSubexpressionElimination' }, // it would undo recomputation
+    },
   };
 }
 
