@@ -9,8 +9,8 @@ import { openWebGpu } from './webgpu';
 /** Every engine there is; which one trains is found by measurement (choose.ts). */
 export const engines: Record<EngineId, Engine> = {
   graph: engine({ id: 'graph', deterministic: true, precisions: ['f32', 'f16'], open: openGraph }),
-  'graph-webgpu': engine({ id: 'graph-webgpu', deterministic: false, precisions: ['f32', 'f16'], open: openWebGpu }),
-  'graph-cuda': engine({ id: 'graph-cuda', deterministic: false, precisions: ['f32', 'tf32', 'bf16', 'f16'], open: openCuda }),
+  'graph-webgpu': engine({ id: 'graph-webgpu', deterministic: false, ownMemory: true, precisions: ['f32', 'f16'], open: openWebGpu }),
+  'graph-cuda': engine({ id: 'graph-cuda', deterministic: false, ownMemory: true, precisions: ['f32', 'tf32', 'bf16', 'f16'], open: openCuda }),
   tensorflow: engine({ id: 'tensorflow', deterministic: true, precisions: ['f32', 'tf32', 'bf16'], open: openTensorflow }),
   wasm: engine({ id: 'wasm', deterministic: true, precisions: ['f32'], open: options => openEager('wasm', options) }),
   cpu: engine({ id: 'cpu', deterministic: true, precisions: ['f32'], open: options => openEager('cpu', options) }),

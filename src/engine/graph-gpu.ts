@@ -13,6 +13,7 @@ import { passesLeftOut } from './graph/left-out';
 import type { HalfType } from './graph/nodes';
 import { sizeOf } from './graph/nodes';
 import { optimize } from './graph/passes';
+import { recompute } from './graph/recompute';
 import { trace } from './graph/trace';
 import { dataTypes, encodeModel } from './onnx/model';
 import { updateName, writeOnnx, type Dialect } from './onnx/write';
@@ -71,9 +72,9 @@ interface Compiled {
   fetches: Map<string, readonly number[]>;
 }
 
-async function compile(gpu: GpuProvider, program: Program, { state, constants, precision = 'f32' }: SessionOptions): Promise<Compiled> {
+async function compile(gpu: GpuProvider, program: Program, { state, constants, precision = 'f32', recompute: again = 'off' }: SessionOptions): Promise<Compiled> {
   const optimized = optimize(await trace({ program, state, constants }), { without: [...passesLeftOut(), ...processorPasses] });
-  const lowered = inPrecision(optimized, precision);
+  const lowered = inPrecision(recompute(optimized, again), precision);
   const { trace: traced, casts } = gpu.stateLocation === 'cpu' ? { trace: lowered, casts: new Map<string, never>() } : hoistCasts(lowered);
   // What is fed from the host would be sent with every step; in the model it is sent once, though for each program.
   const model = writeOnnx(traced, { dialect: gpu.dialect, constants, constantsAs: gpu.stateLocation === 'cpu' ? 'initializers' : 'feeds' });
@@ -100,7 +101,10 @@ function createSession({ ort, provider, stateLocation }: GpuProvider, model: Uin
   return ort.InferenceSession.create(model, {
     executionProviders: [provider], graphOptimizationLevel: 'basic', executionMode: 'sequential', enableMemPattern: false,
     intraOpNumThreads: 1, interOpNumThreads: 1, logSeverityLevel: 4,
-    extra: { session: { disable_cpu_ep_fallback: '1' } },
+    extra: {
+      session: { disable_cpu_ep_fallback: '1' },
+      optimization: { disable_specified_optimizers: 'CommonSubexpressionElimination' }, // it would undo recomputation
+    },
     ...stateLocation === 'gpu-buffer' && { preferredOutputLocation: location },
   });
 }

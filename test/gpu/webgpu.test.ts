@@ -101,6 +101,18 @@ describe('graph-webgpu', () => {
     await assert.rejects(session.call('gradients', tinyFeeds(tinyVit)), /fallback to CPU EP has been explicitly disabled/);
   });
 
+  it('recomputes what a session asks for, and comes to the same numbers', async t => {
+    if (!await engineOrSkip(t, 'graph-webgpu')) return;
+    const run = async (recompute: 'off' | 'blocks') => {
+      const session = await engines['graph-webgpu'].open({ programs: { gradients: tinyGradients(tinyVit) }, state: tinyWeights(tinyVit), constants: {}, threads: 1, recompute });
+      const fetched = await session.call('gradients', tinyFeeds(tinyVit));
+      await session.dispose();
+      return fetched;
+    };
+    const error = worstError(await run('blocks'), await run('off'));
+    assert.ok(error < 1e-6, `worst tensor differs by ${error}`);
+  });
+
   it('writes state, and reads what was written', async t => {
     if (!await engineOrSkip(t, 'graph-webgpu')) return;
     const session = await engines['graph-webgpu'].open({ programs: { grow, look }, state: { x: vector(1, 2) }, constants: { rate: vector(1, 10) }, threads: 1 });
