@@ -41,6 +41,14 @@ async function stageBundles() {
     const from = path.join(root, name);
     if (fs.existsSync(from)) fs.cpSync(from, path.join(stage, name), { recursive: true });
   }
+  stagePrebuilt();
+}
+
+/** TensorFlow's binding for this platform, where tools/tensorflow-runtime.mjs has built it: spares users a compiler. */
+function stagePrebuilt() {
+  const kept = path.join(root, '.cache/bindings');
+  const own = fs.existsSync(kept) ? fs.readdirSync(kept).filter(name => name.startsWith(`tfjs_binding-${process.platform}-${process.arch}-`) && name.endsWith('.node')) : [];
+  for (const name of own) fs.cpSync(path.join(kept, name), path.join(stage, 'dist/native/prebuilt', name));
 }
 
 /** Copies the packages and what they need, each once. Returns their versions by name. */

@@ -15,6 +15,8 @@ export interface BindingOptions {
   /** The runtime's folder; TensorFlow's libraries and headers lie in `site/tensorflow`. */
   folder: string;
   version: string;
+  /** Build it although there is one: that one does not load here. */
+  fresh?: boolean | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -33,22 +35,13 @@ export async function requireCompiler(version: string): Promise<void> {
 }
 
 /** Puts the binding into the runtime's folder: one built before for this platform and version, or a new one. */
-export async function makeBinding({ folder, version, signal }: BindingOptions): Promise<{ built: boolean }> {
+export async function makeBinding({ folder, version, fresh = false, signal }: BindingOptions): Promise<void> {
   const target = path.join(folder, bindingPath);
   await fs.promises.mkdir(path.dirname(target), { recursive: true });
-  const before = builtBefore(version);
-  if (before) {
-    await fs.promises.copyFile(before, target);
-    return { built: false };
-  }
+  const before = fresh ? null : builtBefore(version);
+  if (before) return fs.promises.copyFile(before, target);
   await compile(target, { folder, signal });
   await keep(target, version);
-  return { built: true };
-}
-
-/** A kept binding that does not load is built anew next time. */
-export async function forgetBinding(version: string): Promise<void> {
-  await fs.promises.rm(keptPath(version), { force: true });
 }
 
 /** Every binding that was kept. */

@@ -10,7 +10,7 @@ import { replaceFile } from '../common/replace-file';
 import {
   dataFoldersOfRuntimes, manifestName, readRuntime, type Runtime, type RuntimeKind, type RuntimeManifest,
 } from '../common/runtimes';
-import { forgetBinding, forgetBindings } from './binding';
+import { forgetBindings } from './binding';
 import { checkRuntime } from './check';
 import { diskError, download } from './download';
 import { unpackedMark, wheelPath, type RuntimePlan } from './plan';
@@ -111,9 +111,8 @@ async function finish(plan: RuntimePlan, tree: string, { signal, onProgress }: I
   write(tree, manifest);
   report('checking', 0.98);
   let check = await checkRuntime({ ...manifest, folder: tree }, signal);
-  if (!check.works && recipe.kind === 'tensorflow') { // a binding kept from another system may not load on this one
-    await forgetBinding(recipe.version);
-    await recipe.finish({ folder: tree, signal });
+  if (!check.works && recipe.kind === 'tensorflow') { // a binding from another system may not load on this one
+    await recipe.finish({ folder: tree, fresh: true, signal });
     check = await checkRuntime({ ...manifest, folder: tree }, signal);
   }
   if (!check.works && !recipe.gpu) throw new UserError({ what: `the runtime does not work here: ${check.says}`, where: tree, remedy: 'Mend that and run it again: nothing is fetched twice. Or remove it: peft-lab runtime remove.' });

@@ -22,8 +22,8 @@ export interface Recipe {
   require(): Promise<void>;
   /** What the user should know beforehand, in sentences. */
   remarks(): Promise<string[]>;
-  /** Makes the module out of what was unpacked. */
-  finish(options: { folder: string; signal?: AbortSignal | undefined }): Promise<void>;
+  /** Makes the module out of what was unpacked; `fresh`: without what was built before, which did not work. */
+  finish(options: { folder: string; fresh?: boolean; signal?: AbortSignal | undefined }): Promise<void>;
 }
 
 export interface RecipeOptions {
@@ -72,7 +72,7 @@ function tensorflowRecipe({ gpu, version, machine }: { gpu: boolean; version: st
       const unverified = version === verifiedTensorFlow ? [] : [`PEFT Lab was tested with TensorFlow ${verifiedTensorFlow}, not with ${version}.`];
       return [...unverified, ...platform === 'darwin' ? ['This was not tested on macOS.'] : [], ...gpu ? driverRemarks(await nvidiaDriver(), 525) : []];
     },
-    finish: async ({ folder, signal }) => { await makeBinding({ folder, version, signal }); },
+    finish: ({ folder, fresh, signal }) => makeBinding({ folder, version, fresh, signal }),
   };
 }
 
