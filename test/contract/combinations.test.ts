@@ -8,6 +8,7 @@ import { combinable } from '../../src/peft/combine';
 import { countParameters } from '../../src/peft/count';
 import { foldAdapter } from '../../src/peft/fold';
 import { initialize } from '../../src/peft/initialize';
+import { interpolate, interpolationKind } from '../../src/peft/interpolate';
 import { findMethod, methods, parseMethodOptions } from '../../src/peft/registry';
 import { frozenTensors, initialState, prepareModel, type Model } from '../../src/train/model';
 import { evaluationProgram, gradientProgram } from '../../src/train/program';
@@ -95,6 +96,24 @@ describe('combinations', () => {
       });
     }
   }
+
+  it('is interpolated as its parts allow', async () => {
+    const plain = await modelOf('linear', {});
+    for (const [parts, kind] of [[['lora', 'ssf'], 'parameters'], [['bitfit', 'adaptformer'], 'module'], [['lora', 'dora'], 'folded']] as const) {
+      const model = await combinedModel(parts);
+      const trained = randomized(model);
+      assert.deepEqual(interpolationKind(model), { kind });
+      const logitsAt = async (alpha: number) => {
+        const { method, options, backbone, adapter } = interpolate({ ...model, base, trained, frozenHead: null, alpha });
+        return evaluate(engines.cpu, await prepareModel({ ...model, method, options }), adapter, backbone);
+      };
+      const head = { 'head.weight': trained['head.weight']!, 'head.bias': trained['head.bias']! };
+      const [atStart, atEnd] = [largestDifference(await logitsAt(0), await evaluate(engines.cpu, plain, head)), largestDifference(await logitsAt(1), await evaluate(engines.cpu, model, trained))];
+      assert.ok(atStart <= 1e-5 && atEnd <= 2e-5, `${parts.join('+')}: off by ${atStart} at alpha 0, ${atEnd} at 1`);
+    }
+    const prompts = await combinedModel(['lora', 'vpt-deep']);
+    assert.throws(() => interpolate({ ...prompts, base, trained: randomized(prompts), frozenHead: null, alpha: 0.5 }), /LoRA \+ VPT-Deep cannot be interpolated: there are no prompts without effect/);
+  });
 
   it('asks for masks of each part by its own name', async () => {
     const model = await prepareModel({

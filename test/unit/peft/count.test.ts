@@ -8,7 +8,8 @@ import { findMethod, methods, parseMethodOptions } from '../../../src/peft/regis
 import { presets } from '../../../src/vit/presets';
 
 /** study.md 1.1: trainable parameters of ViT-B/16 without the head. */
-const vitBase: [method: string, options: Record<string, unknown>, trainable: number][] = [
+type Counted = [method: string, options: Record<string, unknown>, trainable: number];
+const vitBase: Counted[] = [
   ['linear', {}, 0],
   ['full', {}, 85_798_656],
   ['bitfit', {}, 102_912],
@@ -23,6 +24,12 @@ const vitBase: [method: string, options: Record<string, unknown>, trainable: num
   ['adaptformer', { bottleneck: 64 }, 1_189_632],
   ['vpt-deep', { prompts: 5 }, 46_080],
   ['vpt-deep', { prompts: 100 }, 921_600],
+  ...[[1, 55_320], [2, 92_208], [4, 165_984], [16, 608_640], [256, 9_461_760]].map(([bottleneck, n]): Counted => ['houlsby', { bottleneck }, n!]),
+  ...[[4, 82_992], [16, 304_320], [32, 599_424]].map(([bottleneck, n]): Counted => ['pfeiffer', { bottleneck }, n!]),
+  ...[[8, 239_808], [16, 461_184], [32, 903_936]].map(([bottleneck, n]): Counted => ['repadapter', { bottleneck }, n!]),
+  ...[[8, 327_552], [16, 664_320], [32, 1_420_800]].map(([bottleneck, n]): Counted => ['convpass', { bottleneck }, n!]),
+  ...[[8, 21_504], [16, 61_440], [128, 2_555_904]].map(([rank, n]): Counted => ['fact-tt', { rank }, n!]),
+  ...[[1, 1_681], [2, 3_368], [16, 30_976], [64, 369_664], [256, 17_207_296]].map(([rank, n]): Counted => ['fact-tk', { rank }, n!]),
   ['vpt-shallow', { prompts: 5 }, 3_840],
   ['vpt-shallow', { prompts: 200, variant: 'original' }, 153_600],
   ['difffit', {}, 140_544],
@@ -49,11 +56,20 @@ describe('countParameters', () => {
     });
   }
 
+  it('counts ViT-S as related-systems.md does, at 224 and at 128 pixels', () => {
+    assert.equal(count('vit_small_patch16_224', 'ln', {}).trainable, 19_200);
+    assert.equal(count('vit_small_patch16_224', 'attnscale', {}).trainable, 2_794_248);
+    const small = { ...presets['vit_small_patch16_224']!, imageSize: 128 };
+    const attnscale = (granularity: string) => countParameters({ architecture: small, method: findMethod('attnscale'), options: { granularity }, classes: 2 }).trainable;
+    assert.deepEqual([attnscale('shared'), attnscale('per-head')], [50_700, 304_200]);
+  });
+
   it('counts CLIP and DINOv2 as the study does', () => {
     assert.equal(count('vit_base_patch16_clip_224', 'full', {}).trainable, 85_799_424);
     assert.equal(count('vit_base_patch16_clip_224', 'bitfit', {}).trainable, 102_912);
     assert.equal(count('vit_base_patch16_clip_224', 'ln', {}).trainable, 39_936);
     assert.equal(count('vit_base_patch16_clip_224', 'difffit', {}).trainable, 141_312);
+    assert.equal(count('vit_base_patch16_clip_224', 'convpass', { bottleneck: 32 }).trainable, 1_420_800);
     const dino = { ...presets['vit_base_patch14_dinov2']!, imageSize: 224 };
     assert.equal(countParameters({ architecture: dino, method: findMethod('full'), options: {}, classes: 2 }).trainable, 85_724_928);
   });
