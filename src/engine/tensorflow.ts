@@ -8,7 +8,7 @@ import { openEager } from './eager';
 import type { Trace } from './graph/nodes';
 import { optimize, passes } from './graph/passes';
 import { trace } from './graph/trace';
-import type { Session, SessionOptions } from './program';
+import type { Precision, Session, SessionOptions } from './program';
 import type { LoadedBinding } from './tensorflow/binding';
 import { loadBinding } from './tensorflow/binding';
 import { registerTensorflowBackend } from './tensorflow/eager';
@@ -19,6 +19,7 @@ import { writeSavedModel } from './tensorflow/write';
 
 /** From the fastest to the one that can do most. */
 const forms = ['xla', 'graph', 'eager'] as const;
+type Form = typeof forms[number];
 
 export async function openTensorflow(options: SessionOptions): Promise<Session> {
   const { precision = 'f32', threads, programs, state } = options;
@@ -29,20 +30,25 @@ export async function openTensorflow(options: SessionOptions): Promise<Session> 
       what: `TensorFlow ${runtime.version} finds no GPU, and only an NVIDIA GPU has tf32`, where: 'engine tensorflow', remedy: 'Set recipe.precision to "f32".',
     });
   }
-  const ways: Record<typeof forms[number], Way> = {
+  const ways: Record<Form, Way> = {
     xla: { description: 'compiled by XLA', open: from => openModel({ ...options, state: from }, binding, 'compiled') },
     graph: { description: 'as a TensorFlow graph, without XLA', open: from => openModel({ ...options, state: from }, binding, 'interpreted') },
     eager: { description: 'operation by operation, by tfjs-node', open: from => openOperations({ ...options, state: from }, binding) },
   };
-  const usable = forms.slice(forms.indexOf(firstForm())).filter(form => form !== 'eager' || precision !== 'bf16');
+  const usable = formsFor(precision, isOnGpu);
   if (!usable.length) throw new UserError({ what: 'tfjs-node computes operation by operation in f32 only', where: 'PEFT_LAB_TENSORFLOW=eager', remedy: 'Set recipe.precision to "f32".' });
   return openFirstWay({ programs, state, ways: usable.map(form => ways[form]), title: `on TensorFlow ${runtime.version} (${isOnGpu ? 'GPU' : 'CPU'}),` });
 }
 
-/** For diagnosis: PEFT_LAB_TENSORFLOW=graph or eager leaves out the faster ways. */
-function firstForm(): typeof forms[number] {
-  const asked = process.env['PEFT_LAB_TENSORFLOW'];
-  return forms.find(form => form === asked) ?? 'xla';
+/**
+ * In the order in which they are tried; for diagnosis, PEFT_LAB_TENSORFLOW=xla, graph or eager names the first. On a CPU,
+ * XLA multiplies bfloat16 no faster than float32, where TensorFlow's own products use the processor's instructions for it.
+ */
+function formsFor(precision: Precision, isOnGpu: boolean): readonly Form[] {
+  const able: readonly Form[] = precision !== 'bf16' ? forms : isOnGpu ? ['xla', 'graph'] : ['graph', 'xla'];
+  const asked = forms.find(form => form === process.env['PEFT_LAB_TENSORFLOW']);
+  if (asked === undefined) return able;
+  return able.includes(asked) ? able.slice(able.indexOf(asked)) : [];
 }
 
 async function openOperations(options: SessionOptions, binding: LoadedBinding['binding']): Promise<Session> {
