@@ -32,7 +32,7 @@ export default defineMethod({
     kind: 'prompts',
     equations: ['original: h_0 = [class, patches, P]', 'study: [h_1, _] = Block_0([h_0, P])'],
     parameters: { formula: 'n D', count: ({ width }, { prompts }) => prompts * width },
-    findings: 'In the study the weakest parameter-efficient method (67.4 on average); better than linear probing nearly everywhere.',
+    findings: 'In the study the weakest parameter-efficient method (67.4 on average); better than linear probing on most tasks.',
     checkedAgainst: ['PyTorch'],
   },
   trains: [{ pattern: /^/, train: false }],

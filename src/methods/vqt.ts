@@ -33,7 +33,7 @@ export default defineMethod({
     kind: 'prompts',
     equations: ['[h_i, z_i] = Block_i([h_{i-1}, Q_i]), keys and values from h_{i-1} alone', 'x = sum w_ij z_ij / |z_ij| + w_c c / |c|', 'logits = W x + b'],
     parameters: { formula: 'L n D + L n + 1', count: ({ depth, width }, { prompts }) => depth * prompts * (width + 1) + 1 },
-    findings: 'Not in the study\'s tables: its released code for it computes something else. The paper finds it ahead of linear probing on intermediate features.',
+    findings: 'Not in the study\'s tables: its released code for it computes something else. Its paper finds it ahead of other methods that use intermediate features, and in many cases of full fine-tuning.',
     checkedAgainst: ['PyTorch'],
   },
   trains: [{ pattern: /^/, train: false }],
