@@ -357,6 +357,58 @@ class APT(ViT):
         return torch.exp(s) * (super().msa(i, h) + w * (A @ P))
 
 
+# ---- representations ---------------------------------------------------------------------------------------------------
+
+def orthonormal(M):
+    """Rows of M by Gram and Schmidt: those of Q in the QR decomposition of its transpose, signs as in M."""
+    Q, R = torch.linalg.qr(M.T)
+    return (Q * R.diagonal().sign()).T
+
+
+class LoReFT(ViT):
+    """h + R^T (W h + b - R h) behind every block, for chosen tokens."""
+
+    NAME = 'loreft'
+
+    @classmethod
+    def tensors(cls, c, o):
+        d, r = c['width'], o['rank']
+        blocks = range(c['depth']) if o.get('blocks') is None else [b % c['depth'] for b in o['blocks']]
+        def groups(i):
+            """Behind the last block nothing reads the patches."""
+            is_last = i == c['depth'] - 1
+            if o['tied']:
+                return [] if is_last and o['positions'] == 'patches' else ['']
+            return ['.class'] if is_last else ['.class', '.patches']
+        return {f'blocks.{i}.{cls.NAME}{g}.{n}': s for i in blocks for g in groups(i) for n, s in
+                {cls.MATRIX: (r, d), 'source.weight': (r, d), 'source.bias': (r,)}.items()}
+
+    MATRIX = 'rotation'
+
+    def change(self, h, path):
+        R = orthonormal(self.t[path + '.rotation'])
+        return F.linear(h, self.t[path + '.source.weight'], self.t[path + '.source.bias']) @ R - F.linear(h, R) @ R
+
+    def block(self, i, x):
+        x = super().block(i, x)
+        path = f'blocks.{i}.{self.NAME}'
+        edited = {'class': [0], 'patches': range(1, self.N), 'all': range(self.N), 'class+first': range(1 + self.o.get('patches', 0))}[self.o['positions']]
+        tokens = []
+        for n in range(self.N):
+            own = path if self.o['tied'] else path + ('.class' if n == 0 else '.patches')
+            is_edited = n in edited and any(k.startswith(own + '.') for k in self.t)
+            tokens.append(x[:, n] + self.change(x[:, n], own) if is_edited else x[:, n])
+        return torch.stack(tokens, 1)
+
+
+class DiReFT(LoReFT):
+    NAME, MATRIX = 'direft', 'projection'
+
+    def change(self, h, path):
+        P = self.t[path + '.projection']
+        return F.linear(h, self.t[path + '.source.weight'], self.t[path + '.source.bias']) @ (orthonormal(P) if self.o.get('orthonormal') else P)
+
+
 # ---- adapters ----------------------------------------------------------------------------------------------------------
 
 class Adapter(ViT):
@@ -675,6 +727,28 @@ case('fact-tt', 'fact-tt', FacTTT, dict(rank=3), dict(scale=1))
 case('fact-tt-peculiar', 'fact-tt', FacTTT, dict(rank=3, scale=0.5, **ORIGINAL), c=PECULIAR)
 case('fact-tk', 'fact-tk', FacTTK, dict(rank=3), dict(scale=1))
 case('fact-tk-peculiar', 'fact-tk', FacTTK, dict(rank=3, scale=0.5, **ORIGINAL), c=PECULIAR)
+case('dra', 'dra', DRA)
+case('dra-peculiar', 'dra', DRA, c=PECULIAR)
+case('apt', 'apt', APT, dict(prompts=5, rank=2))
+case('apt-peculiar', 'apt', APT, dict(prompts=5, rank=2), c=PECULIAR)
+case('loreft', 'loreft', LoReFT, dict(rank=3), dict(positions='all', tied=True))
+case('loreft-untied', 'loreft', LoReFT, dict(rank=2, positions='class+first', patches=4, tied=False))
+case('loreft-class', 'loreft', LoReFT, dict(rank=3, positions='class', blocks=[-1]), dict(tied=True), c=PECULIAR)
+case('direft', 'direft', DiReFT, dict(rank=3, positions='patches'), dict(tied=True))
+case('direft-orthonormal', 'direft', DiReFT, dict(rank=3, orthonormal=True, tied=False), dict(positions='all'))
+
+
+def together(*implementations):
+    """Methods that are trained together; their options stand side by side."""
+    own = lambda c, o: {n: s for implementation in implementations for n, s in implementation.tensors(c, o).items()}
+    return type('Together', implementations, {'tensors': staticmethod(own)})
+
+
+case('vpt-deep+lora', 'vpt-deep+lora', together(VPTDeep, LoRA), {'vpt-deep': dict(prompts=3), 'lora': dict(rank=3)},
+     dict(prompts=3, rank=3, targets=QKV, sharing='fused'))
+case('attnscale+dra', 'attnscale+dra', together(AttnScale, DRA), {'attnscale': dict(granularity='shared'), 'dra': {}}, dict(granularity='shared'))
+case('bitfit+adaptformer', 'bitfit+adaptformer', AdaptFormer, {'bitfit': {}, 'adaptformer': dict(bottleneck=4, scale=0.5)},
+     dict(bottleneck=4, scale=0.5, **STUDY), base=base_of('.bias'))
 
 
 # ---- computing them ----------------------------------------------------------------------------------------------------
