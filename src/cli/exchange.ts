@@ -15,7 +15,7 @@ export async function openExchangeBackbone(file: string, adapter: Adapter | null
   const found = await backboneFile(file, process.cwd());
   const known = adapter && adapter.manifest.backbone.fingerprint !== null ? adapter.manifest.backbone.architecture : null;
   const overrides = known
-    ? { architecture: { heads: known.heads, layerNormEpsilon: known.layerNormEpsilon, activation: known.activation }, imageSize: known.imageSize }
+    ? { architecture: { heads: known.heads, layerNormEpsilon: known.layerNormEpsilon, activation: known.activation }, imageSize: known.imageSize, projection: known.projection }
     : adapter ? { imageSize: adapter.manifest.backbone.architecture.imageSize } : {};
   return { ...await loadBackbone({ file: found, ...overrides }), name: path.basename(found).replace(/\.(safetensors|npz)$/i, '') };
 }

@@ -66,8 +66,8 @@ async function predictImages({ say, ...request }: PredictOptions): Promise<Predi
   const { openBatches } = await import('../data/batches');
   const adapter = await loadAdapter(request.adapter);
   const { manifest } = adapter;
-  const { heads, layerNormEpsilon, activation, imageSize, patch } = manifest.backbone.architecture;
-  const backbone = await loadBackbone({ file: await backboneFile(request.backbone, process.cwd()), architecture: { heads, layerNormEpsilon, activation }, imageSize });
+  const { heads, layerNormEpsilon, activation, imageSize, patch, projection } = manifest.backbone.architecture;
+  const backbone = await loadBackbone({ file: await backboneFile(request.backbone, process.cwd()), architecture: { heads, layerNormEpsilon, activation }, imageSize, projection });
   if (manifest.backbone.fingerprint === null) say('Warning: the adapter does not say which weights it was trained on; they cannot be checked.');
   checkBackbone(adapter, backbone);
   const batches = await openBatches({

@@ -21,7 +21,7 @@ export interface PreparedStudy extends Plan {
 export async function prepareStudy(loaded: LoadedStudy, onProgress: (text: string) => void): Promise<PreparedStudy> {
   const facts = await findFacts(loaded, onProgress);
   const dataSets: IndexedDataSet[] = [];
-  for (const spec of loaded.study.data) dataSets.push(await indexOne(loaded, spec, onProgress));
+  for (const spec of loaded.study.data) dataSets.push(await withTextEmbeddings(await indexOne(loaded, spec, onProgress), { spec, loaded, backbone: facts.backbone.file }));
   checkNames(dataSets);
   return {
     dataSets, facts,
@@ -43,7 +43,7 @@ async function findFacts({ study, name, folder }: LoadedStudy, onProgress: (text
     methods: { ...methods, ...Object.fromEntries(study.methods.map(entry => [entry.method, findMethod(entry.method)])) },
     backbone: { name: given ?? ownName, file, fingerprint: await fingerprintBackbone(file), architecture, warnings: [...found, ...warnings], normalization },
     init: study.recipe.init === undefined ? null : fingerprintAdapter(path.resolve(folder, study.recipe.init)),
-    count: ({ method, options, classes }) => countParameters({ architecture, method: findMethod(method), options, classes }),
+    count: ({ method, options, classes, projection }) => countParameters({ architecture: { ...architecture, projection }, method: findMethod(method), options, classes }),
   };
 }
 
@@ -53,6 +53,19 @@ async function indexOne({ study, folder }: LoadedStudy, spec: Study['data'][numb
     folder, cacheFolder: cacheFolder(), extra: study.evaluation.extra,
     onProgress: atMostEvery(100, (done, total) => onProgress(`Reading ${spec.name ?? spec.path}: ${done} of ${total} images`)),
   });
+}
+
+/** Looks at the class embeddings that a data set's head starts from: they must fit its classes and the backbone. */
+async function withTextEmbeddings(indexed: IndexedDataSet, { spec, loaded, backbone }: { spec: Study['data'][number]; loaded: LoadedStudy; backbone: string }): Promise<IndexedDataSet> {
+  if (spec.textEmbeddings === undefined) return indexed;
+  const { readTextEmbeddings } = await import('../peft/text-head');
+  const { fingerprintFile, readProjection } = await import('../vit/weights');
+  const file = path.resolve(loaded.folder, spec.textEmbeddings), width = (await readProjection(backbone)).shape[0]!;
+  const { warnings } = await readTextEmbeddings({ file, classes: indexed.dataSet.classes, width });
+  return {
+    ...indexed, warnings: [...indexed.warnings, ...warnings],
+    dataSet: { ...indexed.dataSet, textEmbeddings: { file, fingerprint: await fingerprintFile(file), width } },
+  };
 }
 
 /** Leaves out calls that follow the last one within so many milliseconds. */

@@ -11,7 +11,7 @@ export function trialId(trial: Omit<Trial, 'id'>): string {
   const { init: _path, precision, ...numbers } = recipe;
   return shortHash({
     backbone: { fingerprint: backbone.fingerprint, architecture: backbone.architecture },
-    data: { fingerprint: data.fingerprint, classes: data.classes, onBadImage: data.onBadImage },
+    data: { fingerprint: data.fingerprint, classes: data.classes, onBadImage: data.onBadImage, textEmbeddings: data.textEmbeddings?.fingerprint },
     method: { id: method.id, version: method.version, options: method.options },
     recipe: { ...numbers, ...precision !== 'f32' && { precision } }, recipeVersion, init: initFingerprint,
     ...typeof prefixCache === 'object' && prefixCache.precision !== 'f32' && { prefixPrecision: prefixCache.precision },

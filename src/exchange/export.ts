@@ -32,6 +32,7 @@ export interface Exported {
 
 /** adapter_config.json, adapter_model.safetensors and a README that says how to load them. */
 export async function exportPeft({ adapter, out, backbone }: ExportOptions, dialect: Dialect): Promise<Exported> {
+  refuseProjection(adapter);
   if (backbone) checkBackbone(adapter, backbone);
   const content = methodToPeft(exchanged(adapter), dialect, atHand(adapter, backbone));
   await writePeftFolder(out, content);
@@ -41,6 +42,7 @@ export async function exportPeft({ adapter, out, backbone }: ExportOptions, dial
 
 /** config.json with the study's flags, and init.safetensors. */
 export async function exportStudy({ adapter, out }: ExportOptions): Promise<Exported> {
+  refuseProjection(adapter);
   const { manifest } = adapter, { method, backbone: { architecture, name }, classes, normalization } = manifest;
   const { preNorm, layerScale, qkvBias, hidden, width } = architecture;
   if (preNorm || layerScale || !qkvBias || hidden !== 4 * width) {
@@ -62,6 +64,7 @@ export async function exportStudy({ adapter, out }: ExportOptions): Promise<Expo
 
 /** A whole model with the adapter folded in, by timm's or transformers' names, with the configuration files of that library. */
 export async function exportMerged({ adapter, out, backbone }: ExportOptions, dialect: 'timm' | 'hf'): Promise<Exported> {
+  refuseProjection(adapter);
   const merged = mergedTensors(adapter, backbone);
   const { architecture } = adapter.manifest.backbone;
   if (dialect === 'timm') checkTimmHolds(architecture);
@@ -95,6 +98,12 @@ export function requireBackbone(adapter: Adapter, backbone: Backbone | null): Ba
   if (!backbone) throw new UserError({ what: `this needs the backbone, ${adapter.manifest.backbone.name}`, where: adapter.folder, remedy: 'Name it with --backbone.' });
   checkBackbone(adapter, backbone);
   return backbone;
+}
+
+/** A head on CLIP's projection divides by a length, which no linear classifier does. */
+function refuseProjection({ manifest }: Adapter): void {
+  if (manifest.backbone.architecture.projection === undefined) return;
+  throw cannotHold('its head stands on CLIP\'s projection, brought to unit length, and a linear classifier cannot do that', 'Export as ONNX.');
 }
 
 function exchanged({ manifest: { method: { id, options } }, tensors }: Adapter): ExchangedAdapter {

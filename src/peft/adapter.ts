@@ -107,6 +107,7 @@ const manifestSchema = z.object({
     architecture: z.object({
       imageSize: z.int(), patch: z.int(), width: z.int(), depth: z.int(), heads: z.int(), hidden: z.int(), layerNormEpsilon: z.number(),
       activation: z.enum(['gelu', 'quick-gelu']), preNorm: z.boolean(), patchBias: z.boolean(), layerScale: z.boolean(), qkvBias: z.boolean(),
+      projection: z.int().optional(),
     }),
   }),
   classes: z.array(z.string()).min(1),

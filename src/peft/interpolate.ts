@@ -19,7 +19,7 @@ export interface InterpolateOptions {
   base: HostTensors;
   /** The adapter's tensors, base tensors that trained and the head included. */
   trained: HostTensors;
-  /** `head.weight` and `head.bias` at alpha = 0, such as CLIP's from texts; null keeps the trained head at every alpha. */
+  /** The head's tensors at alpha = 0, such as CLIP's from texts (text-head.ts); null keeps the trained head at every alpha. */
   frozenHead: HostTensors | null;
   /** Share of the fine-tuning, 0 to 1; beyond it extrapolates. */
   alpha: number;
@@ -73,7 +73,7 @@ function betweenBackbones(request: InterpolateOptions): Interpolated {
   return {
     method: frozen, options: {},
     backbone: Object.fromEntries(Object.entries(base).map(([name, value]) => [name, folded[name]!.data === value.data ? value : between(value, folded[name]!, alpha)])),
-    adapter: Object.fromEntries(['head.weight', 'head.bias'].map(name => [name, headAt(name, request)])),
+    adapter: Object.fromEntries(adapterTensors(request).filter(({ source }) => source === 'head').map(({ name }) => [name, headAt(name, request)])),
   };
 }
 

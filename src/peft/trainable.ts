@@ -23,7 +23,7 @@ export function adapterTensors({ architecture, method, options, classes }: Model
   const all: AdapterTensor[] = [
     ...base.map(({ name, shape }) => ({ name, shape, source: 'base' as const })),
     ...(method.tensors?.(architecture, options) ?? []).map(tensor => ({ ...tensor, source: 'added' as const })),
-    ...headTensors(architecture.width, classes).map(tensor => ({ ...tensor, source: 'head' as const })),
+    ...headTensors(architecture.width, classes, architecture.projection).map(tensor => ({ ...tensor, source: 'head' as const })),
   ];
   const twice = all.find(({ name }, index) => all.findIndex(other => other.name === name) < index);
   if (twice) {
@@ -47,11 +47,12 @@ export function trainRule(method: Method, architecture: Architecture, options: R
   };
 }
 
-/** The classifier, as PyTorch initialises a linear layer: weight and bias ~ U(+-1 / sqrt(width)). */
-export function headTensors(width: number, classes: number): TensorDeclaration[] {
+/** The classifier, as PyTorch initialises a linear layer: weight and bias ~ U(+-1 / sqrt(width)). On a projection, where there is one. */
+export function headTensors(width: number, classes: number, projection?: number): TensorDeclaration[] {
   const initial = { kind: 'uniform', limit: 1 / Math.sqrt(width) } as const;
   return [
-    { name: 'head.weight', shape: [classes, width], initial },
+    ...(projection === undefined ? [] : [{ name: 'head.proj.weight', shape: [projection, width], initial }]),
+    { name: 'head.weight', shape: [classes, projection ?? width], initial },
     { name: 'head.bias', shape: [classes], initial },
   ];
 }

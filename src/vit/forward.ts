@@ -10,7 +10,7 @@ import type { Architecture } from '../common/trial';
 import { tf } from '../engine/tfjs';
 import type { AttentionInputs, Branch, BranchInputs, LinearSite, NormSite } from '../peft/method';
 import { hasBias, linearPath, normPath } from './architecture';
-import { attention, attentionOfScores, gelu, layerNorm, linear, quickGelu } from './operations';
+import { attention, attentionOfScores, gelu, layerNorm, linear, quickGelu, unitRows } from './operations';
 
 /** Where in a forward pass a hook is called, and what has been computed before it. */
 export interface Place {
@@ -64,8 +64,13 @@ export function forward(options: ForwardOptions): ForwardOutput {
   let x = stage === 0 ? embed(context(-1)) : patches;
   for (let block = stage; block < depth; block++) x = runBlock(x, context(block));
   const features = stage > depth ? patches : headInput(x, context(depth));
-  const logits = linear(features, weights('head.weight'), weights('head.bias'));
+  const logits = linear(headSpace(features, options), weights('head.weight'), weights('head.bias'));
   return { logits, features, activations };
+}
+
+/** Where the classes are told apart: the features themselves, or CLIP's projection of them at unit length. */
+function headSpace(features: Tensor, { architecture, weights }: ForwardOptions): Tensor {
+  return architecture.projection === undefined ? features : unitRows(linear(features, weights('head.proj.weight')));
 }
 
 /** From patches to what a pass that starts at `stage` is given; nothing behind it is computed. */

@@ -45,6 +45,20 @@ export function quickGelu(x: Tensor): Tensor {
   return tf.mul(x, tf.sigmoid(tf.mul(x, 1.702)));
 }
 
+/** Each row of x [rows, width] divided by its Euclidean length. */
+export function unitRows(x: Tensor): Tensor {
+  return tf.customGrad((x, save) => {
+    const inverse = tf.div(1, tf.sqrt(tf.sum(tf.mul(x as Tensor, x as Tensor), -1, true))); // [rows, 1]
+    const unit = tf.mul(x as Tensor, inverse);
+    (save as tf.GradSaveFunc)([unit, inverse]);
+    return {
+      value: unit,
+      gradFunc: (dy: Tensor, [unit, inverse]: Tensor[]) =>
+        tf.mul(tf.sub(dy, tf.mul(unit!, tf.sum(tf.mul(dy, unit!), -1, true))), inverse!),
+    };
+  })(x);
+}
+
 export interface AttentionShape {
   batch: number;
   heads: number;

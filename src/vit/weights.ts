@@ -27,6 +27,8 @@ export interface BackboneOverrides {
   /** Side of the input in pixels; positions are resampled when the file's own differs. */
   imageSize?: number | undefined;
   normalization?: Normalization | undefined;
+  /** For a head on CLIP's projection: its width, which must be that of the file's own. */
+  projection?: number | undefined;
 }
 
 export interface BackboneDescription {
@@ -120,9 +122,13 @@ async function describeBackbone(opened: TensorFile, overrides: BackboneOverrides
   const { normalization, ...rest } = facts;
   const own = { ...shaped, ...rest };
   const projection = map.tensors.get(projectionName)?.shape[0] ?? null;
+  if (overrides.projection !== undefined && overrides.projection !== projection) throw noProjection(file);
   return {
     map, own, normalization, projection, warnings: [...gaps, ...warnings],
-    architecture: { ...own, imageSize: wholePatches(file, overrides.imageSize ?? shaped.imageSize, shaped.patch) },
+    architecture: {
+      ...own, imageSize: wholePatches(file, overrides.imageSize ?? shaped.imageSize, shaped.patch),
+      ...overrides.projection !== undefined && { projection: overrides.projection },
+    },
   };
 }
 

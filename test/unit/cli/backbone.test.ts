@@ -4,6 +4,13 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { backboneFile, findBackbone } from '../../../src/cli/backbone';
+import { writeSafetensors } from '../../../src/interop/safetensors';
+import { loadAdapter } from '../../../src/peft/adapter';
+import { readJson } from '../../../src/store/files';
+import { storePaths, trialPaths } from '../../../src/store/paths';
+import { readStoredStudy } from '../../../src/store/study-store';
+import type { TrialResult } from '../../../src/common/trial';
+import { makeTinyStudy } from '../../fixtures/tiny-study';
 import { readArchitecture } from '../../../src/vit/weights';
 import { startFakeHub, type FakeHub } from '../../fixtures/hub-server';
 
@@ -43,8 +50,38 @@ describe('the backbone that a study or a flag names', () => {
     await assert.rejects(backboneFile('hub:owner/none', folder), /does not show owner\/none/);
   });
 
+  it('makes a study with a head from texts, trained and used for predictions', async t => {
+    const study = await makeTinyStudy(t);
+    await writeSafetensors(path.join(study.root, 'texts.safetensors'), {
+      text_embeddings: { shape: [3, 12], data: Float32Array.from({ length: 36 }, (_, i) => Math.cos(i * i)) }, logit_scale: { shape: [], data: Float32Array.of(3) },
+    }, { classes: '["bright","dark","grey"]' });
+    const changes = { backbone: { hub: 'owner/clip-tiny' }, data: [{ path: 'images', textEmbeddings: 'texts.safetensors' }] };
+    study.write({ ...changes, methods: [{ method: 'lora', options: { rank: 1 } }] });
+    const run = await study.call(['run', 'tiny.peft.json', '--json']);
+    assert.equal(run.code, 0, run.stderr);
+    const id = readStoredStudy(study.store)!.trials[0]!;
+    const { adapter } = trialPaths(storePaths(study.store).trial(id));
+    const { manifest, tensors } = await loadAdapter(adapter);
+    assert.deepEqual([manifest.backbone.name, manifest.backbone.architecture.projection, tensors['head.proj.weight']!.shape], ['clip-tiny', 12, [12, 16]]);
+    assert.equal(resultOf(study.store, id).parameters.head, 12 * 16 + 12 * 3 + 3);
+
+    const predicted = await study.call(['predict', '--backbone', 'hub:owner/clip-tiny', '--adapter', adapter, '--data', 'images/dark', '--engine', 'cpu', '--out', 'p.csv', '--json']);
+    assert.equal(predicted.code, 0, predicted.stderr);
+    assert.equal((JSON.parse(predicted.stdout) as { images: number }).images, 10);
+
+    study.write({ ...changes, methods: [{ method: 'lora', options: { rank: 1 } }], data: [{ path: 'images' }] });
+    const plain = await study.call(['plan', 'tiny.peft.json', '--json']);
+    assert.notEqual((JSON.parse(plain.stdout) as { trials: { id: string }[] }).trials[0]!.id, id, 'a head from texts is another trial');
+    study.write({ ...changes, backbone: { file: 'tiny.safetensors', architecture: { heads: 2 } } });
+    assert.match((await study.call(['plan', 'tiny.peft.json'])).stderr, /tiny\.safetensors: the backbone has no projection into the space of text embeddings/);
+  });
+
   it('is a file of this machine otherwise', async () => {
     assert.match((await findBackbone({ file: 'demo' }, { folder })).file, /drawn-vit\.safetensors$/);
     await assert.rejects(findBackbone({ file: 'none.npz' }, { folder }), /no such backbone file.*\n.*"hub" takes one/);
   });
 });
+
+function resultOf(store: string, id: string): TrialResult {
+  return readJson(trialPaths(storePaths(store).trial(id)).result) as TrialResult;
+}
