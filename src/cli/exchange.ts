@@ -9,14 +9,14 @@ import { backboneFile } from './backbone';
 
 export const normalizationNames = ['none', 'imagenet', 'clip', '0.5'] as const;
 
-/** The backbone of a file as it says of itself, or, with an adapter that knows more, as that one saw it. */
-export async function openExchangeBackbone(file: string, adapter: Adapter | null): Promise<Backbone & { name: string }> {
+/** The backbone of a file as it says of itself, or, with an adapter that was trained on a known one, as that saw it. */
+export async function openExchangeBackbone(file: string, adapter: Adapter | null, imageSize?: number): Promise<Backbone & { name: string }> {
   const { loadBackbone } = await import('../vit/weights');
   const found = await backboneFile(file, process.cwd());
   const known = adapter && adapter.manifest.backbone.fingerprint !== null ? adapter.manifest.backbone.architecture : null;
   const overrides = known
     ? { architecture: { heads: known.heads, layerNormEpsilon: known.layerNormEpsilon, activation: known.activation }, imageSize: known.imageSize, projection: known.projection }
-    : adapter ? { imageSize: adapter.manifest.backbone.architecture.imageSize } : {};
+    : { imageSize };
   return { ...await loadBackbone({ file: found, ...overrides }), name: path.basename(found).replace(/\.(safetensors|npz)$/i, '') };
 }
 
@@ -30,9 +30,14 @@ export async function readClassNames(text: string): Promise<string[]> {
   return names;
 }
 
-/** Looked for only where it is needed: the first time on a machine, every engine is tried. */
+/** ONNX Runtime where it loads, else WebAssembly: which is faster does not matter for a few images, and measuring that takes a minute. */
 export async function certifyEngine(): Promise<{ engine: Engine; threads: number }> {
-  const { chooseEngine, defaultThreads } = await import('../engine/choose');
-  const threads = defaultThreads();
-  return { threads, engine: (await chooseEngine({ asked: 'auto', threads })).engine };
+  const { defaultThreads } = await import('../engine/choose');
+  const { engines } = await import('../engine/engines');
+  const { graph, wasm } = engines;
+  const loads = await graph.open({ programs: {}, state: {}, constants: {}, threads: 1 }).then(async session => {
+    await session.dispose();
+    return true;
+  }, () => false);
+  return { threads: defaultThreads(), engine: loads ? graph : wasm };
 }

@@ -1,11 +1,11 @@
 import path from 'node:path';
 import { UserError } from '../common/errors';
 import { channelNormalization } from '../common/normalization';
-import { oneOf, required } from './arguments';
+import { oneOf, required, wholeNumber } from './arguments';
 import type { Command } from './command';
 import { normalizationNames, openExchangeBackbone, readClassNames, certifyEngine } from './exchange';
 
-const usage = 'import DIR --out DIR [--backbone FILE] [--classes NAMES|FILE] [--normalize none|imagenet|clip|0.5] [--json]';
+const usage = 'import DIR --out DIR [--backbone FILE] [--classes NAMES|FILE] [--image-size N] [--normalize none|imagenet|clip|0.5] [--json]';
 
 export const importCommand: Command = {
   usage,
@@ -17,6 +17,7 @@ export const importCommand: Command = {
     out: { value: 'DIR', help: 'where to write manifest.json and adapter.safetensors' },
     backbone: { value: 'FILE', help: 'the backbone that the adapter was trained on, or "demo"' },
     classes: { value: 'NAMES', help: 'class names in the order of the labels, separated by commas, or a file with one a line' },
+    'image-size': { value: 'N', help: 'side of the images in pixels, where it is not the backbone\'s own' },
     normalize: { value: 'N', help: 'how images were normalised: none, imagenet, clip or 0.5' },
   },
   positionals: ['DIR'],
@@ -25,7 +26,7 @@ export const importCommand: Command = {
     if (out === folder) throw new UserError({ what: 'the adapter would be written over what it is made of', where: `--out ${out}`, remedy: 'Name another folder.' });
     const normalization = flags['normalize'] ? channelNormalization(oneOf('normalize', flags['normalize'], normalizationNames)) : undefined;
     const { importAdapter } = await import('../exchange/import');
-    const backbone = flags['backbone'] ? await openExchangeBackbone(flags['backbone'], null) : null;
+    const backbone = flags['backbone'] ? await openExchangeBackbone(flags['backbone'], null, flags['image-size'] ? wholeNumber('image-size', flags['image-size']) : undefined) : null;
     for (const warning of backbone?.warnings ?? []) output.say(`Warning: ${warning}`);
     const { adapter: { manifest }, source, remarks } = await importAdapter({
       folder, out, backbone, normalization, classes: flags['classes'] ? await readClassNames(flags['classes']) : undefined, certify: certifyEngine,

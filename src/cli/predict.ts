@@ -9,7 +9,7 @@ import type { Adapter } from '../peft/adapter';
 import type { Backbone } from '../vit/weights';
 import { oneOf, required } from './arguments';
 import type { Command } from './command';
-import { backboneFile } from './backbone';
+import { openExchangeBackbone } from './exchange';
 import { writePredictionFile, type PredictionFile } from './prediction-file';
 
 const usage = 'predict --backbone FILE --adapter DIR --data DIR [--split S] [--normalize none|imagenet|clip|0.5] [--engine E] --out FILE.safetensors|FILE.csv [--json]';
@@ -62,12 +62,11 @@ const BATCH = 16;
 
 async function predictImages({ say, ...request }: PredictOptions): Promise<PredictionFile> {
   const { checkBackbone, loadAdapter } = await import('../peft/adapter');
-  const { loadBackbone } = await import('../vit/weights');
   const { openBatches } = await import('../data/batches');
   const adapter = await loadAdapter(request.adapter);
   const { manifest } = adapter;
-  const { heads, layerNormEpsilon, activation, imageSize, patch, projection } = manifest.backbone.architecture;
-  const backbone = await loadBackbone({ file: await backboneFile(request.backbone, process.cwd()), architecture: { heads, layerNormEpsilon, activation }, imageSize, projection });
+  const backbone = await openExchangeBackbone(request.backbone, adapter);
+  const { imageSize, patch } = backbone.architecture;
   if (manifest.backbone.fingerprint === null) say('Warning: the adapter does not say which weights it was trained on; they cannot be checked.');
   checkBackbone(adapter, backbone);
   const batches = await openBatches({
