@@ -44,6 +44,12 @@ const vitBase: Counted[] = [
   ['attnscale', { granularity: 'shared' }, 465_708],
   ['attnscale', {}, 5_588_496],
   ['attnscale', { granularity: 'scalar' }, 144],
+  ['dra', {}, 18_432],
+  ...[[1, 18_444], [4, 73_776], [8, 147_552]].flatMap(([rank, n]): Counted[] => [['loreft', { rank }, n!], ['direft', { rank }, n!]]),
+  ['apt', {}, 534_540],
+  ['apt', { prompts: 200 }, 1_916_940],
+  ['lora', { rank: 8, variant: 'original', targets: ['q', 'k', 'v', 'proj', 'fc1', 'fc2'] }, 1_327_104],
+  ['dora', { rank: 8 }, 442_368 + 27_648],
 ];
 
 describe('countParameters', () => {
