@@ -1,17 +1,25 @@
 /**
- * One side of bench/compare.mjs: times training steps of a method on a random backbone of a known shape.
- * `node step.cjs --arch deit_tiny_patch16_224 --method lora --batch 16 --steps 8`: waits for a line on standard input
- * before every block of steps, so that two sides can take turns, and answers with one JSON line a block.
+ * Our side of bench/bench.mjs: times training steps of a method on a random backbone of a known shape.
+ * Answers each line on standard input with one JSON line: a number is that many steps; `rates` the best rates of matrix
+ * products; `export FILE` writes weights and images for the other side; `arithmetic` counts a step's operations.
  */
-import readline from 'node:readline';
 import fs from 'node:fs';
+import readline from 'node:readline';
 import { parseArgs } from 'node:util';
 import { fillKeepMask, normals, streamKey } from '../src/common/random';
+import { defaultThreads } from '../src/engine/choose';
 import { engines } from '../src/engine/engines';
-import type { EngineId, HostTensors, Recompute } from '../src/engine/program';
+import { productOperations } from '../src/engine/graph/arithmetic';
+import { dropUnused } from '../src/engine/graph/passes';
+import { trace } from '../src/engine/graph/trace';
+import type { EngineId, HostTensors, Program, Recompute, Session } from '../src/engine/program';
+import { tf } from '../src/engine/tfjs';
+import { writeSafetensors } from '../src/interop/safetensors';
 import { findMethod } from '../src/peft/registry';
 import { frozenTensors, initialState, prepareModel, type Model } from '../src/train/model';
 import { optimizerScalars } from '../src/train/optimizer';
+import { chooseParts, memoryBudget } from '../src/train/parts';
+import { trainingProgram } from '../src/train/program';
 import { planStep, runTrainingStep, stepPrograms, stepState, type StepFeeds, type StepPlan } from '../src/train/step';
 import { baseParameters } from '../src/vit/architecture';
 import { presets } from '../src/vit/presets';
@@ -20,39 +28,91 @@ const { values } = parseArgs({
   options: {
     arch: { type: 'string', default: 'deit_tiny_patch16_224' }, method: { type: 'string', default: 'lora' },
     engine: { type: 'string', default: 'graph' }, batch: { type: 'string', default: '16' },
-    classes: { type: 'string', default: '10' }, threads: { type: 'string', default: '2' },
-    part: { type: 'string', default: '0' }, recompute: { type: 'string', default: 'off' },
-    'drop-path': { type: 'string', default: '0.1' },
+    classes: { type: 'string', default: '10' }, threads: { type: 'string', default: String(defaultThreads()) },
+    images: { type: 'string', default: 'auto' }, recompute: { type: 'string', default: 'auto' },
+    'drop-path': { type: 'string', default: '0' }, dropout: { type: 'boolean', default: false },
   },
 });
+const batch = Number(values.batch), threads = Number(values.threads);
+const engine = engines[values.engine as EngineId];
 
 void main();
 
 async function main(): Promise<void> {
-  const architecture = presets[values.arch]!;
-  const batch = Number(values.batch);
   const method = findMethod(values.method);
-  const options = method.options.parse({}) as Record<string, unknown>;
-  const part = Number(values.part) || batch;
-  const model = await prepareModel({ architecture, method, options, classes: Number(values.classes), batch: part, dropPath: Number(values['drop-path']), dropout: true });
+  const spec = {
+    architecture: presets[values.arch]!, method, options: method.options.parse({}) as Record<string, unknown>,
+    classes: Number(values.classes), batch, dropPath: Number(values['drop-path']), dropout: values.dropout,
+  };
+  const asked = { images: values.images === 'auto' ? 'auto' as const : Number(values.images), recompute: values.recompute as Recompute | 'auto' };
+  const parts = await chooseParts({ spec, asked, onProcessor: !engine.ownMemory, budget: memoryBudget() });
+  const model = await prepareModel({ ...spec, batch: parts.images });
+  let base: HostTensors | null = randomBackbone(model);
+  const state = initialState(model, { base, seed: 1 });
   const plan = await planStep(model, batch);
-  const base = randomBackbone(model);
-  const session = await engines[values.engine as EngineId].open({
-    programs: stepPrograms(model, plan), state: { ...initialState(model, { base, seed: 1 }), ...stepState(model, plan) },
-    constants: frozenTensors(model, base), threads: Number(values.threads), recompute: values.recompute as Recompute,
-  });
+  let session: Session | undefined;
   let step = 0;
+  const open = () => {
+    base ??= randomBackbone(model);
+    return engine.open({
+      programs: stepPrograms(model, plan), state: { ...state, ...stepState(model, plan) }, constants: frozenTensors(model, base), threads, recompute: parts.recompute,
+    });
+  };
   const run = async () => {
+    session ??= await open();
     const [started, used] = [performance.now(), process.cpuUsage()];
     const loss = await runTrainingStep(session, plan, { model, feeds: feedsOf(model, plan, step++) });
     const { user, system } = process.cpuUsage(used);
     return { ms: performance.now() - started, cpuMs: (user + system) / 1000, loss };
   };
   for await (const line of readline.createInterface({ input: process.stdin })) {
-    const results = [];
-    for (let i = 0; i < Number(line); i++) results.push(await run());
-    process.stdout.write(`${JSON.stringify({ ms: results.map(r => r.ms), cpuMs: results.map(r => r.cpuMs), loss: results.at(-1)!.loss, peakMiB: peakMemory() })}\n`);
+    const [command, argument] = line.split(' ');
+    if (command === 'rates') answer({ rates: await productRates(model) });
+    else if (command === 'arithmetic') answer({ operations: await arithmeticOf(model, base ?? randomBackbone(model)), parts });
+    else if (command === 'export') {
+      const images = feedsOf(model, plan, 0).patches;
+      await writeSafetensors(argument!, { ...base, ...Object.fromEntries(model.tensors.map(({ name }) => [name, state[name]!])), patches: images });
+      answer({});
+    } else {
+      const results = [];
+      for (let i = 0; i < Number(line); i++) results.push(await run());
+      answer({ ms: results.map(r => r.ms), cpuMs: results.map(r => r.cpuMs), losses: results.map(r => r.loss), peakMiB: peakMemory() });
+    }
   }
+}
+
+function answer(message: object): void {
+  process.stdout.write(`${JSON.stringify(message)}\n`);
+}
+
+/** Operations of a whole step, the last block not narrowed to the class tokens. */
+async function arithmeticOf(model: Model, base: HostTensors): Promise<number> {
+  const one = await prepareModel({ ...model, batch: 1 });
+  return batch * productOperations(dropUnused(await trace({ program: trainingProgram(one), state: initialState(one, { base, seed: 1 }), constants: frozenTensors(one, base) })));
+}
+
+/** GFLOP/s of the MLP's products, forward and for the weights' gradient: the best of 10, for the step's and the part's rows. */
+async function productRates({ architecture: { imageSize, patch, width, hidden }, batch: part }: Model): Promise<Record<string, number>> {
+  const tokens = (imageSize / patch) ** 2 + 1;
+  const rates: Record<string, number> = {};
+  for (const rows of new Set([part * tokens, batch * tokens])) {
+    const [x, w, dy] = [[rows, width], [hidden, width], [rows, hidden]].map((shape, i) => ({ shape, data: normals(streamKey(7, `rate ${i}`), shape[0]! * shape[1]!) }));
+    const program = (a: string, b: string, transposeA: boolean, transposeB: boolean): Program => ({
+      feeds: [], run: tensors => ({ fetches: {}, state: { out: tf.matMul(tensors[a] as tf.Tensor2D, tensors[b] as tf.Tensor2D, transposeA, transposeB) } }),
+    });
+    for (const [name, shape, products] of [['forward', [rows, hidden], program('x', 'w', false, true)], ['weights', [hidden, width], program('dy', 'x', true, false)]] as const) {
+      const session = await engine.open({ programs: { products }, state: { x: x!, w: w!, dy: dy!, out: { shape, data: new Float32Array(shape[0]! * shape[1]!) } }, constants: {}, threads });
+      let least = Infinity;
+      for (let i = 0; i < 12; i++) {
+        const started = performance.now();
+        await session.call('products', {});
+        least = Math.min(least, performance.now() - started);
+      }
+      await session.dispose();
+      rates[`${name} ${rows} rows`] = 2 * rows * width * hidden / least / 1e6;
+    }
+  }
+  return rates;
 }
 
 function randomBackbone({ architecture }: Model): HostTensors {
