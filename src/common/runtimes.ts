@@ -100,22 +100,28 @@ export function runtimeEnvironment(runtime: Runtime, { environment = process.env
   const added: Record<string, string> = {};
   const name = libraryPathName(platform, environment);
   const own = runtime.libraries.map(folder => path.join(runtime.folder, folder));
-  added[name] = prepend(own, environment[name], platform);
+  if (own.length > 0) added[name] = prepend(own, environment[name], platform);
   if (runtime.kind === 'tensorflow') Object.assign(added, tensorflowEnvironment(runtime, environment));
   return added;
 }
 
-/** The environment for a process that may load any engine: the worker, the probe. Later ones do not undo earlier ones. */
+/**
+ * The environment for a process that may load any engine: the worker, the probe. Two runtimes may bring libraries of one
+ * name for two versions of CUDA (libcudnn.so.9); then neither is on the library path: TensorFlow's find theirs by the
+ * paths that they carry, and those of ONNX Runtime are loaded by path (engine/nvidia-libraries.ts).
+ */
 export function engineEnvironment(search: RuntimeSearch = {}): NodeJS.ProcessEnv {
   const { environment = process.env, platform = process.platform } = search;
-  return runtimeKinds.toReversed().reduce<NodeJS.ProcessEnv>((sum, kind) => {
-    const runtime = findRuntime(kind, search);
-    return runtime ? { ...sum, ...runtimeEnvironment(runtime, { environment: sum, platform }) } : sum;
+  const runtimes = runtimeKinds.flatMap(kind => findRuntime(kind, search) ?? []);
+  const inConflict = runtimes.filter(runtime => runtime.gpu).length > 1;
+  return runtimes.toReversed().reduce<NodeJS.ProcessEnv>((sum, runtime) => {
+    const libraries = inConflict ? [] : runtime.libraries;
+    return { ...sum, ...runtimeEnvironment({ ...runtime, libraries }, { environment: sum, platform }) };
   }, environment);
 }
 
 function tensorflowEnvironment(runtime: Runtime, environment: NodeJS.ProcessEnv): Record<string, string> {
-  const wanted: Record<string, string> = { TF_CPP_MIN_LOG_LEVEL: '1' };
+  const wanted: Record<string, string> = {};
   if (runtime.gpu) {
     // Otherwise TensorFlow takes the whole device at start, and keeps freed memory in pieces.
     wanted['TF_FORCE_GPU_ALLOW_GROWTH'] = 'true';

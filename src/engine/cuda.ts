@@ -9,6 +9,7 @@ import { createRequire } from 'node:module';
 import { UserError } from '../common/errors';
 import { findRuntime, runtimeModulePath, type Runtime } from '../common/runtimes';
 import { openOnProvider, type GpuProvider, type Ort } from './graph-gpu';
+import { loadNvidiaLibraries } from './nvidia-libraries';
 import { standardDialect } from './onnx/write';
 import type { Precision, Session, SessionOptions } from './program';
 
@@ -41,6 +42,7 @@ function chooseProducts(precision: Precision): void {
 }
 
 function load(runtime: Runtime): Ort {
+  loadNvidiaLibraries(runtime);
   const module = runtimeModulePath(runtime);
   try {
     return createRequire(module)(module) as Ort;

@@ -4,6 +4,7 @@
  */
 import { createRequire } from 'node:module';
 import { readRuntime, runtimeModulePath, type Runtime, type RuntimeCheck } from '../common/runtimes';
+import { loadNvidiaLibraries } from '../engine/nvidia-libraries';
 import { encodeModel } from '../engine/onnx/model';
 
 export type CheckOutcome = Omit<RuntimeCheck, 'checked'>;
@@ -57,6 +58,7 @@ async function checkCuda(runtime: Runtime): Promise<CheckOutcome> {
   const ort = createRequire(__filename)(runtimeModulePath(runtime)) as OnnxRuntime;
   await multiply(ort, ['cpu']);
   try {
+    loadNvidiaLibraries(runtime);
     await multiply(ort, ['cuda']);
   } catch (error) {
     return { works: false, says: `ONNX Runtime ${runtime.version} loads, its CUDA part does not: ${(error as Error).message}`, devices: [] };

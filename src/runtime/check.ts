@@ -45,7 +45,8 @@ function parseOutcome(output: string): CheckOutcome | null {
 
 /** What loaders and drivers say, as its reader can act on it; their own words stay at the end. */
 export function inWords(says: string, complaints: string): string {
-  const first = says.trim().split('\n')[0]!.slice(0, 300);
+  // CUDA's words stand in the middle of C++ names.
+  const first = says.trim().split('\n')[0]!.replace(/ \S*onnxruntime_src.*?(CUDA failure \d+: [^;]*).*$/, ' $1').slice(0, 300);
   // ONNX Runtime throws "failed to load" and says why on standard error.
   const detail = /with error: (.*)/.exec(complaints)?.[1] ?? (first.startsWith('its check ended') ? complaints.trim().split('\n').at(-1)! : '');
   const words = [...known].find(([pattern]) => pattern.test(`${says}\n${detail}`))?.[1];

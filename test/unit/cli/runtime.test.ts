@@ -48,7 +48,7 @@ describe('peft-lab runtime', { skip }, () => {
     assert.deepEqual(fs.readdirSync(data), []);
 
     index.behaviours.push('stall');
-    const stopped = await call(['install', 'cuda', '--progress', '--json'], (text, child) => { if (text.includes('"downloading"')) child.kill('SIGINT'); });
+    const stopped = await call(['install', 'cuda', '--progress', '--json'], (text, child) => { if (text.includes('"downloading"')) setTimeout(() => child.kill('SIGINT'), 300); });
     assert.deepEqual([stopped.code, JSON.parse(stopped.stdout)], [130, { cancelled: true }], stopped.stderr);
     const unfinished = await call(['list', '--json']);
     assert.match((JSON.parse(unfinished.stdout) as { unfinished: { name: string }[] }).unfinished[0]!.name, /^cuda-.*-gpu$/);

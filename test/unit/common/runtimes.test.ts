@@ -63,7 +63,7 @@ describe('a runtime\'s environment', () => {
   it('puts its libraries first and tells TensorFlow to share the GPU', () => {
     const environment = runtimeEnvironment(runtime, { environment: { LD_LIBRARY_PATH: '/usr/local/cuda/lib64:' }, platform });
     assert.deepEqual(environment, {
-      LD_LIBRARY_PATH: '/r/site/tensorflow:/r/site/nvidia/cublas/lib:/usr/local/cuda/lib64', TF_CPP_MIN_LOG_LEVEL: '1',
+      LD_LIBRARY_PATH: '/r/site/tensorflow:/r/site/nvidia/cublas/lib:/usr/local/cuda/lib64',
       TF_FORCE_GPU_ALLOW_GROWTH: 'true', TF_GPU_ALLOCATOR: 'cuda_malloc_async', XLA_FLAGS: '--xla_gpu_cuda_data_dir=/r/site/nvidia/cuda_nvcc',
     });
   });
@@ -90,6 +90,9 @@ describe('a runtime\'s environment', () => {
     assert.equal(once['KEPT'], '1');
     assert.deepEqual(once['LD_LIBRARY_PATH']!.split(':').map(f => path.relative(data, f)), ['runtimes/tf/site/tensorflow', 'runtimes/cuda/lib']);
     assert.deepEqual(engineEnvironment({ platform, arch, environment: once }), once);
+    put(data, 'tf-gpu', manifest({ gpu: true, cudaData: 'site/nvidia/cuda_nvcc' }));
+    const both = engineEnvironment({ platform, arch, environment: base });
+    assert.deepEqual(['LD_LIBRARY_PATH' in both, both['TF_FORCE_GPU_ALLOW_GROWTH'], /xla_gpu_cuda_data_dir/.test(both['XLA_FLAGS']!)], [false, 'true', true]);
     assert.equal('LD_LIBRARY_PATH' in engineEnvironment({ platform, arch, environment: { PEFT_LAB_DATA: path.join(data, 'none'), XDG_DATA_HOME: path.join(data, 'none') } }), false);
   });
 });
