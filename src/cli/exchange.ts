@@ -13,11 +13,14 @@ export const normalizationNames = ['none', 'imagenet', 'clip', '0.5'] as const;
 export async function openExchangeBackbone(file: string, adapter: Adapter | null, imageSize?: number): Promise<Backbone & { name: string }> {
   const { loadBackbone } = await import('../vit/weights');
   const found = await backboneFile(file, process.cwd());
-  const known = adapter && adapter.manifest.backbone.fingerprint !== null ? adapter.manifest.backbone.architecture : null;
-  const overrides = known
-    ? { architecture: { heads: known.heads, layerNormEpsilon: known.layerNormEpsilon, activation: known.activation }, imageSize: known.imageSize, projection: known.projection }
-    : { imageSize };
+  const overrides = adapter && adapter.manifest.backbone.fingerprint !== null ? asSeenBy(adapter.manifest) : { imageSize };
   return { ...await loadBackbone({ file: found, ...overrides }), name: path.basename(found).replace(/\.(safetensors|npz)$/i, '') };
+}
+
+/** What the adapter's own training took the backbone for. */
+function asSeenBy({ normalization, backbone: { architecture } }: Adapter['manifest']) {
+  const { heads, layerNormEpsilon, activation, imageSize, projection } = architecture;
+  return { architecture: { heads, layerNormEpsilon, activation }, imageSize, projection, normalization };
 }
 
 /** Names separated by commas, or a file with one on each line. */

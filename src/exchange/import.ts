@@ -152,7 +152,8 @@ function shapesOfPeft({ modules, head }: PeftFolder): { shapes: Record<string, r
 function shapesOfStudy({ tensors, params }: StudyFolder) {
   const whole = (value: unknown) => (Number.isInteger(Number(value)) && Number(value) > 0 ? Number(value) : null);
   return {
-    shapes: Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape])),
+    // Prompts in the last blocks only say nothing of how many blocks there are.
+    shapes: Object.fromEntries(Object.entries(tensors).filter(([name]) => !name.startsWith('vpt.') || params.vpt_layer === null || params.vpt_layer === undefined).map(([name, { shape }]) => [name, shape])),
     imageSize: whole(params.crop_size), patch: whole(params.patch_size),
   };
 }

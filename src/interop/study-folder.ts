@@ -121,9 +121,9 @@ function combined(methods: readonly StudyMethod[], where: string): StudyMethod {
 }
 
 function promptsOf({ vpt_mode: mode, vpt_num: prompts, vpt_layer: layers }: StudyParams, where: string): StudyMethod {
-  if (!isNothing(layers)) throw new UserError({ what: '"vpt_layer" is set: prompts in the last blocks only', where, remedy: 'Only prompts in the first block (shallow) or in all (deep) can be imported.' });
+  if (!isNothing(layers) && mode !== 'deep') throw new UserError({ what: '"vpt_layer" is set, which says in how many of the last blocks deep prompts stand', where, remedy: 'Leave it out, or set "vpt_mode" to "deep".' });
   if (mode !== 'shallow' && mode !== 'deep') throw new UserError({ what: `"vpt_mode" is "${mode}"`, where, remedy: 'It is "shallow" or "deep".' });
-  return { id: `vpt-${mode}`, options: { prompts: number(prompts), variant: 'study' } };
+  return { id: `vpt-${mode}`, options: { prompts: number(prompts), variant: 'study', ...isNothing(layers) ? {} : { lastBlocks: number(layers) } } };
 }
 
 function moduleOf(p: StudyParams, where: string): StudyMethod {
@@ -187,7 +187,7 @@ const flagsOf: Record<string, (options: Options) => Flags | string> = {
   difffit: () => ({ difffit: true }),
   ssf: () => ({ ssf: true }),
   'vpt-shallow': ({ prompts, variant }) => variant === 'original' ? 'the study\'s code drops the prompts behind the first block' : { vpt_mode: 'shallow', vpt_num: prompts },
-  'vpt-deep': ({ prompts }) => ({ vpt_mode: 'deep', vpt_num: prompts }),
+  'vpt-deep': ({ prompts, lastBlocks }) => ({ vpt_mode: 'deep', vpt_num: prompts, vpt_layer: lastBlocks ?? null }),
   lora: loraFlags,
   'fact-tt': ({ rank, scale }) => ({ fact_type: 'tt', fact_dim: rank, fact_scaler: scale }),
   'fact-tk': ({ rank, scale }) => ({ fact_type: 'tk', fact_dim: rank, fact_scaler: scale }),

@@ -31,7 +31,7 @@ const forms: [id: string, options: Record<string, unknown>][] = [
   ['adapter', { branches: ['attention', 'mlp'], position: 'parallel', input: 'normalized', dropPath: 'twice', initializer: 'reset' }],
   ['adapter', { branches: ['attention'], dropPath: 'twice', initializer: 'reset' }],
   ['convpass', { bottleneck: 4, scale: 0.1 }], ['repadapter', { bottleneck: 4, groups: 1, scale: 0.5 }], ['fact-tk', { rank: 4, scale: 0.1 }],
-  ['lora', { rank: 4, alpha: 4 }], ['bitfit+ln', { bitfit: {}, ln: {} }], ['lora+bitfit', { lora: { rank: 2 }, bitfit: {} }],
+  ['lora', { rank: 4, alpha: 4 }], ['vpt-deep', { prompts: 3, lastBlocks: 1 }], ['bitfit+ln', { bitfit: {}, ln: {} }], ['lora+bitfit', { lora: { rank: 2 }, bitfit: {} }],
 ];
 
 describe('the study\'s flags and names', () => {
@@ -78,7 +78,7 @@ describe('the study\'s flags and names', () => {
 
   const wrong: [what: string, params: Record<string, unknown>, message: RegExp][] = [
     ['VQT', { vqt_num: 5 }, /its queries do not reach the classifier/],
-    ['prompts in the last blocks', { vpt_mode: 'deep', vpt_num: 5, vpt_layer: 3 }, /"vpt_layer" is set/],
+    ['shallow prompts in the last blocks', { vpt_mode: 'shallow', vpt_num: 5, vpt_layer: 3 }, /"vpt_layer" is set/],
     ['selective tuning', { block_index: [9] }, /"block_index" is set/],
     ['a module in one branch', { ft_mlp_module: 'convpass' }, /convpass is in the MLP branch alone/],
     ['an unknown module', { ft_attn_module: 'x', ft_mlp_module: 'x' }, /the module "x" is unknown/],

@@ -31,6 +31,20 @@ describe('adapter', () => {
     await assert.rejects(loadAdapter(older), /version 99 of lora/);
   });
 
+  it('reads manifests from before there were certificates', async t => {
+    const folder = await saved(t), file = path.join(folder, 'manifest.json');
+    const { certificate, ...older } = JSON.parse(fs.readFileSync(file, 'utf8')) as Record<string, unknown>;
+    assert.equal(certificate, null);
+    fs.writeFileSync(file, JSON.stringify(older));
+    assert.equal((await loadAdapter(folder)).manifest.certificate, null);
+  });
+
+  it('of an unknown backbone meets any that has its tensors', async t => {
+    const adapter = await loadAdapter(await saved(t, a => { a.manifest.backbone.fingerprint = null; }));
+    checkBackbone(adapter, { file: 'b.safetensors', fingerprint: 'g', architecture: { ...tinyArchitecture, heads: 4, layerNormEpsilon: 1e-12, hidden: 64 } });
+    assert.throws(() => checkBackbone(adapter, { file: 'b.safetensors', fingerprint: 'g', architecture: { ...tinyArchitecture, depth: 3 } }), /its tensors \(.*\) are not those that lora has on b\.safetensors/);
+  });
+
   it('refuses a manifest that is damaged', async t => {
     const folder = await saved(t);
     fs.writeFileSync(path.join(folder, 'manifest.json'), '{"format":');
