@@ -102,7 +102,7 @@ function createSession({ ort, provider, stateLocation }: GpuProvider, model: Uin
     executionProviders: [provider], graphOptimizationLevel: 'basic', executionMode: 'sequential', enableMemPattern: false,
     intraOpNumThreads: 1, interOpNumThreads: 1, logSeverityLevel: 4,
     extra: {
-      session: { disable_cpu_ep_fallback: '1' },
+      session: { disable_cpu_ep_fallback: provider === 'cpu' ? '0' : '1' }, // 'cpu' is for tests
       optimization: { disable_specified_optimizers: 'CommonSubexpressionElimination' }, // it would undo recomputation
     },
     ...stateLocation === 'gpu-buffer' && { preferredOutputLocation: location },

@@ -5,7 +5,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { engines } from '../../../src/engine/engines';
+import { openOnProvider, type GpuProvider } from '../../../src/engine/graph-gpu';
+import { standardDialect } from '../../../src/engine/onnx/write';
+import type { HostTensors, Program } from '../../../src/engine/program';
+import { tf } from '../../../src/engine/tfjs';
 import { softwareDriver } from '../../../src/engine/webgpu';
+import { tinyFeeds, tinyGradients, tinyWeights, worstError } from '../../fixtures/gradient-case';
 
 describe('a driver that computes on the processor', () => {
   const linux = (devices: string[], libraries: string[]) => softwareDriver({ platform: 'linux', devices, libraries });
@@ -49,7 +54,36 @@ describe('graph-cuda', () => {
       format: 1, kind: 'cuda', version: '1.30.0', platform: process.platform, arch: process.arch, gpu: true, installed: new Date(0).toISOString(), bytes: 1,
       module: 'node_modules/onnxruntime-node', libraries: [], cudaData: null, packages: [], check: null,
     }));
-    await assert.rejects(engines['graph-cuda'].open(options), { name: 'UserError', message: /CUDA does not start: libcudart\.so\.12: cannot open[^]*nvidia-smi/ });
+    await assert.rejects(engines['graph-cuda'].open(options), { name: 'UserError', message: /CUDA does not start: libcudart\.so\.12: cannot open[^]*nvidia-smi|there is no NVIDIA driver on this machine/ });
+  });
+});
+
+describe('a provider whose outputs come to the host, as CUDA\'s do', () => {
+  const gpu = async (): Promise<GpuProvider> => ({ id: 'graph-cuda', ort: await import('onnxruntime-node'), provider: 'cpu', dialect: standardDialect, stateLocation: 'cpu' });
+
+  for (const [precision, bound] of [['f32', 1e-5], ['f16', 0.01]] as const) {
+    it(`computes the reference's gradients in ${precision} (on the processor's provider, for want of a GPU)`, async () => {
+      const weights = tinyWeights(), program = tinyGradients();
+      const [state, constants] = [true, false].map(isState => Object.fromEntries(Object.entries(weights).filter(([name]) => name.startsWith('blocks.0') === isState))) as [HostTensors, HostTensors];
+      const settings = { programs: { program }, state, constants, threads: 1 };
+      const session = await openOnProvider(await gpu(), { ...settings, precision });
+      const reference = await engines.cpu.open(settings);
+      const error = worstError(await session.call('program', tinyFeeds()), await reference.call('program', tinyFeeds()));
+      assert.ok(error < bound, `worst tensor is off by ${error}`);
+      await session.dispose();
+      await reference.dispose();
+    });
+  }
+
+  it('feeds each step the state that the one before it made', async () => {
+    const double: Program = { feeds: [], run: ({ y, rate }) => ({ fetches: { old: tf.add(y!, 0) }, state: { y: tf.mul(y!, rate!) } }) };
+    const session = await openOnProvider(await gpu(), { programs: { double }, state: { y: x }, constants: { rate: { shape: [], data: Float32Array.of(2) } }, threads: 1 });
+    for (let i = 0; i < 3; i++) await session.call('double', {});
+    assert.deepEqual([...(await session.readState())['y']!.data], [8, 16]);
+    await session.writeState({ y: { shape: [2], data: Float32Array.of(5, 6) } });
+    assert.deepEqual([...(await session.call('double', {}))['old']!.data], [5, 6]);
+    await session.dispose();
+    assert.deepEqual([...x.data], [1, 2], 'the initial state was written over');
   });
 });
 
