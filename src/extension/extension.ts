@@ -4,6 +4,7 @@ import { registerCodeLenses } from './code-lenses';
 import { Diagnostics } from './diagnostics';
 import { DisposableStore } from './disposables';
 import { Doctor } from './doctor';
+import { setHubToken } from './hub-token';
 import { installGpuRuntime } from './install-runtime';
 import { Monitors } from './monitors';
 import { newStudy } from './new-study';
@@ -47,6 +48,7 @@ export function activate(context: vscode.ExtensionContext): void {
     },
     'peftLab.doctor': () => doctor.run(),
     'peftLab.installRuntime': () => installGpuRuntime({ context, log }),
+    'peftLab.setHubToken': () => setHubToken(context),
   };
   for (const [id, command] of Object.entries(commands)) {
     own.add(vscode.commands.registerCommand(id, (uri?: unknown) => command(uri).catch(onError)));

@@ -17,7 +17,7 @@ export async function newStudy(): Promise<void> {
   if (!images || !backbone || !methods || !file) return;
   const name = path.basename(file, '.peft.json');
   const say = (target: string) => sayPath(folder, target);
-  writeAtomic(file, studyTemplate({ name, images: say(images), backbone: backbone === 'demo' ? 'demo' : say(backbone), methods }));
+  writeAtomic(file, studyTemplate({ name, images: say(images), backbone: backbone === 'demo' || backbone.startsWith('hub:') ? backbone : say(backbone), methods }));
   await vscode.window.showTextDocument(vscode.Uri.file(file));
 }
 
@@ -54,14 +54,24 @@ function describeImages({ kind, images }: ImageFolder): string {
 }
 
 async function askForBackbone(folder: string): Promise<string | undefined> {
-  const items = vscode.workspace.findFiles('**/*.safetensors', '**/{node_modules,*.peft}/**', 50).then((files): Choice[] => [
+  const items = vscode.workspace.findFiles('**/*.{safetensors,npz}', '**/{node_modules,*.peft}/**', 50).then((files): Choice[] => [
     ...files.map(({ fsPath }) => ({ label: sayPath(folder, fsPath), description: size(fsPath), path: fsPath })),
     { label: 'Embedded small ViT', description: 'comes with PEFT Lab: for trying things out', path: 'demo' },
-    { label: '$(folder-opened) Browse...', description: 'a safetensors file with timm names' },
+    { label: '$(folder-opened) Browse...', description: 'a safetensors or npz file' },
+    { label: '$(cloud-download) Hugging Face hub...', description: 'a repository such as timm/deit_tiny_patch16_224.fb_in1k', path: 'hub' },
   ]);
   const options = { title: 'New Study (2/4): Backbone', placeHolder: 'Which Vision Transformer?', ignoreFocusOut: true };
   const choice = await vscode.window.showQuickPick(items, options);
-  return choice && (choice.path ?? browse({ title: 'Backbone', folders: false, filters: { 'safetensors file': ['safetensors'] } }));
+  if (choice?.path === 'hub') return askForRepository();
+  return choice && (choice.path ?? browse({ title: 'Backbone', folders: false, filters: { 'safetensors or npz file': ['safetensors', 'npz'] } }));
+}
+
+async function askForRepository(): Promise<string | undefined> {
+  const repository = await vscode.window.showInputBox({
+    title: 'New Study (2/4): Backbone', prompt: 'A repository of the Hugging Face hub; it is fetched when the study runs', value: 'timm/deit_tiny_patch16_224.fb_in1k', ignoreFocusOut: true,
+    validateInput: text => (/^[\w.-]+\/[\w.-]+(@[\w./-]+)?$/.test(text) ? undefined : 'Write it like owner/name, or owner/name@revision.'),
+  });
+  return repository && `hub:${repository}`;
 }
 
 function size(file: string): string {

@@ -6,6 +6,7 @@ import { startDetached } from '../launch/detached';
 import { lockHolder } from '../store/lock';
 import { storePaths } from '../store/paths';
 import type { Diagnostics } from './diagnostics';
+import { hubEnvironment } from './hub-environment';
 import type { Monitors } from './monitors';
 import { studyFile } from './study-files';
 import type { StudyMonitor } from './study-monitor';
@@ -26,7 +27,7 @@ export async function runStudy(uri: vscode.Uri, { context, diagnostics, monitors
   const monitor = monitors.of(file);
   if (monitor.running || lockHolder(file.store)) return monitor;
   const { executable, cli, env } = findTrainer(context);
-  const launcher = await startDetached({ executable, cli, args: ['run', uri.fsPath], logFile: storePaths(file.store).log, cwd: path.dirname(uri.fsPath), env })
+  const launcher = await startDetached({ executable, cli, args: ['run', uri.fsPath], logFile: storePaths(file.store).log, cwd: path.dirname(uri.fsPath), env: { ...env, ...await hubEnvironment(context, env) } })
     .catch((cause: unknown) => { throw new UserError({ what: `${executable} cannot be started`, remedy: 'Check the setting peftLab.nodePath.', cause }); });
   log.info(`Started ${executable} ${cli} run ${uri.fsPath} (process ${launcher}); it writes to ${storePaths(file.store).log}`);
   monitor.expect(launcher);

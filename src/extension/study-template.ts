@@ -2,7 +2,7 @@
 
 export interface NewStudy {
   name: string;
-  /** "demo", or a path as the study file will say it. */
+  /** "demo", `hub:owner/name`, or a path as the study file will say it. */
   backbone: string;
   /** Folder or CSV file, as the study file will say it. */
   images: string;
@@ -14,9 +14,10 @@ export function studyTemplate({ name, backbone, images, methods }: NewStudy): st
 // "Run" above starts the study, here or on a terminal: peft-lab run ${name}.peft.json
 // Ctrl+Space offers the keys and values of the place you are at; hovering over a key explains it.
 {
-  // The Vision Transformer that all methods start from: a safetensors file with timm names.
+  // The Vision Transformer that all methods start from: a safetensors file of timm, Hugging Face or CLIP, Google's npz,
+  // or a repository of the Hugging Face hub, { "hub": "timm/deit_tiny_patch16_224.fb_in1k" }.
   // "demo" is the small one that comes with PEFT Lab: good for trying things out, not for results.
-  "backbone": { "file": ${JSON.stringify(backbone)} },
+  "backbone": { ${backbone.startsWith('hub:') ? `"hub": ${JSON.stringify(backbone.slice('hub:'.length))}` : `"file": ${JSON.stringify(backbone)}`} },
 
   // Folders of images (one folder a class, with or without train/, val/ and test/), VTAB-1K lists or a CSV file.
   // Splits that are missing are drawn by seed, stratified by class; see "holdOut".

@@ -20,6 +20,8 @@ describe('studyTemplate', () => {
   });
 
   it('teaches with examples that are valid too', () => {
+    const fromHub = parseStudy(studyTemplate({ name: 'a', backbone: 'hub:timm/vit@v1', images: 'images', methods: [{ id: 'linear', summary: 'Only the head.' }] }), methodCatalog());
+    assert.deepEqual(fromHub.study?.backbone, { hub: 'timm/vit@v1' });
     const text = studyTemplate({ name: 'a', backbone: 'demo', images: 'images', methods: [{ id: 'linear', summary: 'Only the head.' }] });
     const examples = [...text.matchAll(/^ *\/\/ {3}([{[].*[}\]])$/gm)].map(match => match[1]!);
     assert.equal(examples.length, 4);
