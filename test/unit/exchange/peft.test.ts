@@ -78,6 +78,11 @@ describe('adapters that PEFT wrote', () => {
 });
 
 describe('what PEFT cannot hold, or PEFT Lab', () => {
+  it('is what the methods\' pages say', () => {
+    const said = Object.entries(methods).filter(([, { page }]) => page.huggingFace !== undefined).map(([id]) => id);
+    assert.deepEqual(said.sort(), Object.keys(peftKinds).sort());
+  });
+
   for (const id of Object.keys(methods).filter(known => !(known in peftKinds))) {
     it(`${id} is refused with the reason`, async t => {
       const { backbone } = await tiny();
