@@ -63,7 +63,7 @@ export function textHead({ rows, logitScale }: Pick<TextEmbeddings, 'rows' | 'lo
 const tensorName = 'text_embeddings';
 
 const remedy = 'Write "text_embeddings" [classes, width] and "logit_scale" with safetensors, and the class names as a JSON list in the metadata ' +
-  '("classes"); docs/backbones.md shows how.';
+  '("classes"); docs/backbones.md of the project shows how.';
 
 function wrong(file: string, what: string): UserError {
   return new UserError({ what, where: file, remedy });
