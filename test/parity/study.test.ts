@@ -1,4 +1,5 @@
 /** DeiT-Tiny with each method against numbers that the study's own code produced (../shared/reference/golden/README.md), on every engine. */
+import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
 import { describe, it } from 'node:test';
@@ -6,10 +7,11 @@ import sharp from 'sharp';
 import type { Architecture } from '../../src/common/trial';
 import type { EngineId } from '../../src/engine/program';
 import { findMethod, parseMethodOptions } from '../../src/peft/registry';
-import { prepareModel } from '../../src/train/model';
+import { frozenTensors, prepareModel } from '../../src/train/model';
+import { evaluationProgram } from '../../src/train/program';
 import { loadBackbone } from '../../src/vit/weights';
 import { engineOrSkip } from '../fixtures/engines';
-import { checkParity, patchRows, readTensors, type GoldenBatch } from '../fixtures/parity';
+import { checkParity, largestDifference, patchRows, readTensors, tolerances, type GoldenBatch } from '../fixtures/parity';
 
 const golden = path.resolve(process.cwd(), '../shared/reference/golden');
 const weights = path.resolve(process.cwd(), '../shared/weights/deit_tiny_patch16_224.safetensors');
@@ -48,6 +50,33 @@ describe('parity with the study\'s code', () => {
         });
       });
     }
+  }
+});
+
+describe('parity with Hugging Face PEFT', () => {
+  for (const engineId of engineIds) {
+    it(`LoRA on timm's qkv, ${engineId}`, async t => {
+      const folder = path.join(golden, 'hf_peft/timm_lora_qkv_r8_a16');
+      if (!fs.existsSync(folder) || !fs.existsSync(weights)) return t.skip('../shared is not here');
+      const engine = await engineOrSkip(t, engineId);
+      if (!engine) return;
+      const [adapter, expected] = await Promise.all(['adapter_model', 'expected'].map(async name => (await readTensors(path.join(folder, `${name}.safetensors`))).tensors));
+      const { architecture, tensors } = await loadBackbone({ file: weights });
+      const options = parseMethodOptions('lora', { rank: 8, alpha: 16, variant: 'original', sharing: 'fused' });
+      const model = await prepareModel({ architecture, method: findMethod('lora'), options, classes, batch, dropPath: 0, dropout: false });
+      const ownName = (name: string) => name.replace('base_model.model.', '').replace('qkv.lora_A', 'lora.lora_a').replace('qkv.lora_B', 'lora.lora_b');
+      const state = Object.fromEntries(Object.entries(adapter!).map(([name, value]) => [ownName(name), value]));
+      assert.deepEqual(Object.keys(state).sort(), model.tensors.map(({ name }) => name).sort());
+      const session = await engine.open({ programs: { evaluate: evaluationProgram(model) }, state, constants: frozenTensors(model, tensors), threads: 2 });
+      try {
+        const { logits } = await session.call('evaluate', { patches: (await goldenBatch(architecture)).patches });
+        const off = largestDifference(logits!.data, expected!['logits']!.data);
+        assert.ok(off <= tolerances.logits, `logits: off by ${off}`);
+        t.diagnostic(`logits off by ${off.toExponential(1)}`);
+      } finally {
+        await session.dispose();
+      }
+    });
   }
 });
 
