@@ -44,7 +44,7 @@ async function install({ flags, output }: Call, kind: RuntimeKind): Promise<Exit
       output.document(planDocument(plan));
       return 0;
     }
-    output.say(describePlan(plan));
+    if (plan.problems.length === 0) output.say(describePlan(plan));
     const { installRuntime } = await import('../runtime/install');
     const reporter = installReporter({ stream: process.stderr, asLines: 'progress' in flags });
     const started = Date.now();
