@@ -43,8 +43,11 @@ export interface ProbeOptions {
   cancel?: AbortSignal | undefined;
 }
 
-/** The largest max|difference| / max|gradient| of a tensor that still counts as correct, by what products are computed in. */
-export const gradientTolerance: Record<Precision, number> = { f32: 1e-4, tf32: 1e-2, bf16: 1e-1, f16: 2e-2 };
+/**
+ * The largest max|difference| / max|gradient| of a tensor that still counts as correct, by what products are computed in.
+ * f16: WebGPU sums in f16 too, which a block of ViT-B's width brings to 2.8e-2; summed in f32 it is below 2e-3.
+ */
+export const gradientTolerance: Record<Precision, number> = { f32: 1e-4, tf32: 1e-2, bf16: 1e-1, f16: 5e-2 };
 
 /** A verdict with an engine that crashed or hung is good for so long: the reason may pass. */
 const doubtfulMilliseconds = 24 * 3600_000;
