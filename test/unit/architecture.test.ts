@@ -30,6 +30,7 @@ const arrows: Record<string, readonly string[]> = {
 const guarded: Record<string, readonly string[]> = {
   vscode: ['extension'],
   sharp: ['data', 'cli'],
+  undici: ['interop'],
   'onnxruntime-node': ['engine'],
   echarts: ['webview'],
   '@vscode/webview-ui-toolkit': ['webview'],
