@@ -13,7 +13,8 @@ import { findMethod, methods, parseMethodOptions } from '../../src/peft/registry
 import { frozenTensors, initialState, prepareModel, type Model } from '../../src/train/model';
 import { evaluationProgram, gradientProgram } from '../../src/train/program';
 import { targetFeeds } from '../../src/train/targets';
-import { engineIds, engineOrSkip } from '../fixtures/engines';
+import { engineForms, engineOrSkip } from '../fixtures/engines';
+import '../fixtures/quick-xla';
 import { tinyArchitecture, tinyBackbone, tinyBatch } from '../fixtures/tiny-vit';
 
 const classes = 3, batch = 4;
@@ -78,7 +79,7 @@ const onEveryEngine = [['vpt-deep', 'lora'], ['vpt-shallow', 'vpt-deep'], ['ssf'
 
 describe('combinations', () => {
   for (const parts of onEveryEngine) {
-    for (const engineId of engineIds) {
+    for (const engineId of engineForms) {
       it(`${parts.join('+')} on ${engineId}: gradients equal the reference, and every tensor has one`, async t => {
         const engine = await engineOrSkip(t, engineId);
         if (!engine) return;

@@ -22,7 +22,8 @@ import { optimizerScalars } from '../../src/train/optimizer';
 import { evaluationProgram, gradientProgram, trainingProgram } from '../../src/train/program';
 import { targetFeeds } from '../../src/train/targets';
 import { baseParameters } from '../../src/vit/architecture';
-import { engineIds, engineOrSkip } from '../fixtures/engines';
+import { engineForms, engineOrSkip } from '../fixtures/engines';
+import '../fixtures/quick-xla';
 import { tinyArchitecture, tinyBackbone, tinyBatch } from '../fixtures/tiny-vit';
 
 const classes = 3, batch = 4;
@@ -117,7 +118,7 @@ for (const [id, method] of Object.entries(methods)) {
         assert.ok(difference <= 1e-5, `differs by ${difference}`);
       });
 
-      for (const engineId of engineIds) {
+      for (const engineId of engineForms) {
         it(`${label} on ${engineId}: gradients equal the reference and finite differences`, async t => {
           const engine = await engineOrSkip(t, engineId);
           if (!engine) return;

@@ -11,6 +11,7 @@ import { readPredictions } from '../../src/store/predictions';
 import { attemptNumbers } from '../../src/store/trial-store';
 import { tinyArchitecture } from '../fixtures/tiny-vit';
 import { engineIds, engineOrSkip } from '../fixtures/engines';
+import '../fixtures/quick-xla';
 import { eventsOf, makeTinyTrial, resultOf, runWorker, type TinyTrial, type TinyTrialOptions } from '../fixtures/tiny-trial';
 
 const cached = { precision: 'f32', maxGB: 1 } as const;

@@ -11,6 +11,7 @@ import { attemptPaths, trialPaths } from '../../src/store/paths';
 import { requestCancel } from '../../src/store/requests';
 import { openTrial } from '../../src/store/trial-store';
 import { engineIds, engineOrSkip } from '../fixtures/engines';
+import '../fixtures/quick-xla';
 import { eventsOf, exitOf, makeTinyTrial, resultOf, runWorker, runWorkerOnFullDisk, type TinyTrial, type TinyTrialOptions } from '../fixtures/tiny-trial';
 
 describe('worker', () => {
