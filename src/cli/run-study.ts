@@ -20,6 +20,7 @@ import type { ExitCode } from './command';
 import type { LoadedStudy } from './load-study';
 import type { Output } from './output';
 import { prepareStudy, type PreparedStudy } from './prepare';
+import { tellPreparing } from './preparing';
 import { watchProgress, type ProgressWatch } from './progress';
 import { resultTable } from './result-table';
 import { recordSearch } from './search-record';
@@ -37,11 +38,16 @@ export interface RunStudyOptions {
 /** A UserError where the study cannot begin; a failing trial is an exit code. */
 export async function runStudy({ loaded, jobs, output }: RunStudyOptions): Promise<ExitCode> {
   const lock = acquireLock(loaded.store);
+  const preparing = tellPreparing(loaded.store);
   const progress = watchProgress({ store: loaded.store, stream: process.stderr, jobs });
   const stop = listenForStop({ store: loaded.store, lock, say: progress.say });
   clearCancelRequest(loaded.store, Date.now() - process.uptime() * 1000);
   try {
-    const prepared = await unlessStopped(prepareStudy(loaded, progress.show), stop);
+    const prepared = await unlessStopped(prepareStudy(loaded, text => {
+      progress.show(text);
+      preparing.say(text);
+    }), stop);
+    preparing.end();
     if (!prepared) return 130;
     progress.show('');
     const store = recordPlan(loaded, prepared);
@@ -54,6 +60,7 @@ export async function runStudy({ loaded, jobs, output }: RunStudyOptions): Promi
   } finally {
     await progress.stop();
     stop.dispose();
+    preparing.end();
     clearCancelRequest(loaded.store);
     release(lock);
   }

@@ -11,7 +11,8 @@ export interface ProgressText {
   share: number;
 }
 
-export function progressText(snapshot: Snapshot | null): ProgressText {
+export function progressText({ snapshot, preparing }: { snapshot: Snapshot | null; preparing: string | null }): ProgressText {
+  if (preparing) return { short: 'preparing', long: preparing, share: 0 };
   if (!snapshot || snapshot.trials.length === 0) return { short: 'preparing', long: 'preparing data and backbone', share: 0 };
   const { finished, failed, total, secondsLeft } = snapshot.progress;
   const current = snapshot.trials.find(trial => trial.status === 'running');

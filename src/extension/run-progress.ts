@@ -35,7 +35,7 @@ export function notify(monitor: StudyMonitor): void {
     const own = new DisposableStore();
     let shown = 0;
     const update = () => {
-      const { long, share } = progressText(monitor.snapshot);
+      const { long, share } = progressText(monitor);
       progress.report({ message: long, increment: Math.max(0, share - shown) * 100 });
       shown = Math.max(shown, share);
     };
@@ -58,10 +58,10 @@ export function cancelRun(monitor: StudyMonitor): void {
 function updateItem(item: vscode.StatusBarItem, running: StudyMonitor[]): void {
   const [first, ...others] = running;
   if (!first) return item.hide();
-  const { short, long } = progressText(first.snapshot);
+  const { short, long } = progressText(first);
   item.text = `$(sync~spin) PEFT ${short}${others.length ? ` (+${others.length})` : ''}`;
   item.command = { command: 'peftLab.showResults', title: 'Show Results', arguments: [vscode.Uri.file(first.studyFile)] };
-  item.tooltip = `${running.map(monitor => `${studyTitle(monitor)}: ${monitor === first ? long : progressText(monitor.snapshot).long}`).join('\n')}\nClick for the results.`;
+  item.tooltip = `${running.map(monitor => `${studyTitle(monitor)}: ${monitor === first ? long : progressText(monitor).long}`).join('\n')}\nClick for the results.`;
   item.accessibilityInformation = { label: `PEFT Lab runs ${studyTitle(first)}: ${long}` };
   item.show();
 }

@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import * as vscode from 'vscode';
 import type { Snapshot } from '../common/snapshot';
+import { readTextIfThere } from '../store/files';
 import { lockHolder, processIsAlive } from '../store/lock';
 import { storePaths } from '../store/paths';
 import { requestCancel } from '../store/requests';
@@ -16,6 +17,8 @@ const IDLE_MILLISECONDS = 3000;
  */
 export class StudyMonitor implements vscode.Disposable {
   snapshot: Snapshot | null = null;
+  /** What the launcher is preparing, in words; null when trials run or nothing does. */
+  preparing: string | null = null;
   running: boolean;
   /** When this window started the launcher, milliseconds since 1970; 0 for a run that was found. */
   started = 0;
@@ -23,7 +26,7 @@ export class StudyMonitor implements vscode.Disposable {
   cancelled = false;
 
   readonly #own = new DisposableStore();
-  readonly #changed = this.#own.add(new vscode.EventEmitter<Snapshot>());
+  readonly #changed = this.#own.add(new vscode.EventEmitter<void>());
   readonly #turned = this.#own.add(new vscode.EventEmitter<boolean>());
   readonly onDidChange = this.#changed.event;
   /** True when a run began, false when it ended. */
@@ -76,6 +79,7 @@ export class StudyMonitor implements vscode.Disposable {
   async #read(): Promise<void> {
     try {
       const running = this.#isRunning(); // asked first: a run that ends while the store is read is read once more
+      this.#announcePreparing(running ? readTextIfThere(storePaths(this.store).preparing) : null);
       if (fs.existsSync(storePaths(this.store).study)) this.#announce(await this.#build());
       this.#turn(running);
     } catch (error) {
@@ -93,7 +97,13 @@ export class StudyMonitor implements vscode.Disposable {
     if (text === this.#last || this.#disposed) return;
     this.#last = text;
     this.snapshot = snapshot;
-    this.#changed.fire(snapshot);
+    this.#changed.fire();
+  }
+
+  #announcePreparing(text: string | null): void {
+    if (text === this.preparing || this.#disposed) return;
+    this.preparing = text;
+    this.#changed.fire();
   }
 
   #isRunning(): boolean {

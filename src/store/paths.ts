@@ -9,6 +9,8 @@ export function storePaths(store: string) {
     lock: path.join(store, 'lock'),
     /** Output of a launcher that runs detached. */
     log: path.join(store, 'run.log'),
+    /** What a launcher is preparing, in words; only while it does. */
+    preparing: path.join(store, 'preparing.txt'),
     report: path.join(store, 'report.html'),
     trials: path.join(store, 'trials'),
     trial: (id: string) => path.join(store, 'trials', id),

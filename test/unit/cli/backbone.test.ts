@@ -59,6 +59,7 @@ describe('the backbone that a study or a flag names', () => {
     study.write({ ...changes, methods: [{ method: 'lora', options: { rank: 1 } }] });
     const run = await study.call(['run', 'tiny.peft.json', '--json']);
     assert.equal(run.code, 0, run.stderr);
+    assert.equal(fs.existsSync(storePaths(study.store).preparing), false, 'what was prepared is no news');
     const id = readStoredStudy(study.store)!.trials[0]!;
     const { adapter } = trialPaths(storePaths(study.store).trial(id));
     const { manifest, tensors } = await loadAdapter(adapter);

@@ -6,20 +6,21 @@ import { fakeSnapshot } from '../../fixtures/snapshot';
 
 describe('progressText', () => {
   it('says that a run which has planned no trial yet prepares', () => {
-    assert.deepEqual(progressText(null), { short: 'preparing', long: 'preparing data and backbone', share: 0 });
+    assert.deepEqual(progressText({ snapshot: null, preparing: null }), { short: 'preparing', long: 'preparing data and backbone', share: 0 });
   });
 
   it('says trial, epoch and time left, and how much of the whole is done', () => {
     const snapshot = running({ finished: 2, failed: 1, total: 5, secondsLeft: 240 }, { label: 'lora rank=8', epoch: 3, epochs: 12 });
-    assert.deepEqual(progressText(snapshot), {
+    assert.deepEqual(progressText({ snapshot, preparing: 'Fetching timm/tiny: 3 of 20 MB' }).long, 'Fetching timm/tiny: 3 of 20 MB');
+    assert.deepEqual(progressText({ snapshot, preparing: null }), {
       short: '4/5 · epoch 3/12 · 4 min left', long: 'lora rank=8, epoch 3/12 (trial 4 of 5), 4 min left', share: 0.65,
     });
   });
 
   it('leaves out what is not known yet', () => {
     const snapshot = running({ finished: 0, failed: 0, total: 5, secondsLeft: null }, { label: 'linear', epoch: 0, epochs: 12 });
-    assert.equal(progressText(snapshot).short, '1/5');
-    assert.equal(progressText(snapshot).long, 'linear (trial 1 of 5)');
+    assert.equal(progressText({ snapshot, preparing: null }).short, '1/5');
+    assert.equal(progressText({ snapshot, preparing: null }).long, 'linear (trial 1 of 5)');
   });
 });
 
