@@ -32,6 +32,9 @@ const guarded: Record<string, readonly string[]> = {
   sharp: ['data', 'cli'],
   undici: ['interop'],
   'onnxruntime-node': ['engine'],
+  '@huggingface/hub': ['interop'],
+  yauzl: ['interop', 'runtime'],
+  undici: ['interop', 'runtime'],
   echarts: ['webview'],
   '@vscode/webview-ui-toolkit': ['webview'],
 };
