@@ -26,7 +26,7 @@ export interface Prepared {
 /** Raised when decoding or resizing changes what it yields. */
 export const imageVersion = 1;
 /** What decoded images of all data sets may take on disk. */
-const largestCacheBytes = Number(process.env['PEFT_LAB_IMAGE_CACHE_GB'] ?? 32) * 1e9;
+const largestCacheBytes = (Number(process.env['PEFT_LAB_IMAGE_CACHE_GB']) || 32) * 1e9;
 /** Originals up to this many times the square's size are kept decoded; larger ones are decoded anew each epoch. */
 const largestOriginal = 8;
 
