@@ -5,19 +5,18 @@ import path from 'node:path';
 import { describe, it } from 'node:test';
 import sharp from 'sharp';
 import type { Architecture } from '../../src/common/trial';
-import type { EngineId } from '../../src/engine/program';
 import { findMethod, parseMethodOptions } from '../../src/peft/registry';
 import { frozenTensors, prepareModel } from '../../src/train/model';
 import { evaluationProgram } from '../../src/train/program';
 import { loadBackbone } from '../../src/vit/weights';
-import { engineOrSkip } from '../fixtures/engines';
+import { engineIds, engineOrSkip } from '../fixtures/engines';
 import { checkParity, largestDifference, patchRows, readTensors, tolerances, type GoldenBatch } from '../fixtures/parity';
 
 const golden = path.resolve(process.cwd(), '../shared/reference/golden');
 const weights = path.resolve(process.cwd(), '../shared/weights/deit_tiny_patch16_224.safetensors');
 const batch = 8, classes = 4;
 /** Plain JavaScript would take minutes. */
-const engineIds: EngineId[] = ['graph', 'wasm', 'tensorflow'];
+const fastEngineIds = engineIds.filter(id => id !== 'cpu');
 
 /** Folder of the golden data, method id, options as in its config.json. */
 const cases: [folder: string, id: string, options: Record<string, unknown>][] = [
@@ -30,7 +29,7 @@ const cases: [folder: string, id: string, options: Record<string, unknown>][] = 
 
 describe('parity with the study\'s code', () => {
   for (const [folder, id, options] of cases) {
-    for (const engineId of engineIds) {
+    for (const engineId of fastEngineIds) {
       it(`${folder} on ${engineId}`, async t => {
         if (!fs.existsSync(golden) || !fs.existsSync(weights)) return t.skip('../shared is not here');
         const engine = await engineOrSkip(t, engineId);
@@ -54,7 +53,7 @@ describe('parity with the study\'s code', () => {
 });
 
 describe('parity with Hugging Face PEFT', () => {
-  for (const engineId of engineIds) {
+  for (const engineId of fastEngineIds) {
     it(`LoRA on timm's qkv, ${engineId}`, async t => {
       const folder = path.join(golden, 'hf_peft/timm_lora_qkv_r8_a16');
       if (!fs.existsSync(folder) || !fs.existsSync(weights)) return t.skip('../shared is not here');
