@@ -59,7 +59,8 @@ export async function openOnProvider(gpu: GpuProvider, options: SessionOptions):
       state.dispose();
       constants.dispose();
       await memory.dispose();
-      for (const program of compiled.values()) await (await program).session.release();
+      // A program that could not be compiled has told so where it was called.
+      for (const program of await Promise.allSettled(compiled.values())) if (program.status === 'fulfilled') await program.value.session.release();
     },
   };
 }

@@ -87,6 +87,10 @@ describe('graph-webgpu', () => {
     assert.equal((await session.call('look', {}))['first']!.data[0], 600);
     const { x } = await session.readState();
     assert.deepEqual([x!.data[0], x!.data[size - 1], x!.data.length], [600, 600, size]);
+    const read = process.memoryUsage().rss;
+    for (let i = 0; i < 100; i++) await session.readState(); // as checkpoints do
+    const kept = (process.memoryUsage().rss - read) / 2 ** 20;
+    assert.ok(kept < 30, `reading the state 100 times keeps ${kept.toFixed(0)} MiB`);
     await session.dispose();
   });
 
@@ -99,6 +103,7 @@ describe('graph-webgpu', () => {
     );
     const session = await open(standardDialect); // with FusedMatMul, which this provider has not
     await assert.rejects(session.call('gradients', tinyFeeds(tinyVit)), /fallback to CPU EP has been explicitly disabled/);
+    await session.dispose();
   });
 
   it('recomputes what a session asks for, and comes to the same numbers', async t => {
