@@ -94,16 +94,17 @@ async function timeSteps(question: ProbeQuestion, pace: number): Promise<{ msPer
   for (const { blocks, batch } of timedSizes) {
     const part = { ...architecture, depth: Math.min(blocks, architecture.depth) };
     if (pace * workOf(part, batch) > foretoldMilliseconds) break;
-    const milliseconds = await timeStep(question, part, batch);
+    const { milliseconds, execution } = await timeStep(question, part, batch);
     pace = milliseconds / workOf(part, batch);
     const isPart = part.depth < architecture.depth || batch < timedBatch;
-    best = { msPerStep: pace * work, ...isPart && { how: `measured with ${part.depth} of ${architecture.depth} blocks` } };
+    const how = [...isPart ? [`measured with ${part.depth} of ${architecture.depth} blocks`] : [], ...execution].join('; ');
+    best = { msPerStep: pace * work, ...how && { how } };
   }
   return best;
 }
 
-/** Least time of a training step with all gradients. */
-async function timeStep({ engine, threads, precision }: ProbeQuestion, architecture: Architecture, batch: number): Promise<number> {
+/** Least time of a training step with all gradients, and how the engine executes it where it has several ways. */
+async function timeStep({ engine, threads, precision }: ProbeQuestion, architecture: Architecture, batch: number): Promise<{ milliseconds: number; execution: string[] }> {
   const model = await modelOf(architecture, batch);
   const session = await open(engine, { model, program: trainingProgram(model), threads, precision });
   const times: number[] = [];
@@ -113,8 +114,9 @@ async function timeStep({ engine, threads, precision }: ProbeQuestion, architect
     times.push(performance.now() - started);
     spent += times.at(-1)!;
   }
+  const execution = session.execution?.();
   await session.dispose();
-  return Math.min(...times);
+  return { milliseconds: Math.min(...times), execution: execution ? [execution.how, ...execution.reasons] : [] };
 }
 
 /** Multiplications of a forward pass, in millions. */
