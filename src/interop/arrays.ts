@@ -23,7 +23,7 @@ export function transposed({ rank = 2, outer = 1 }: { rank?: number; outer?: num
       const [rows, columns] = sides(from);
       return [columns, rows];
     },
-    arrange: (data, from) => permute(data, sides(from), [1, 0]),
+    arrange: (data, from) => transpose(data, sides(from)),
   };
 }
 
@@ -35,6 +35,22 @@ export const convolution: Layout = {
   shape: from => (from.length === 4 ? [from[3]!, from[2]!, from[0]!, from[1]!] : from),
   arrange: (data, from) => permute(data, from, [3, 2, 0, 1]),
 };
+
+/** [rows, columns] -> [columns, rows], in tiles that stay in the processor's cache. */
+export function transpose(data: Float32Array, [rows, columns]: readonly [number, number]): Float32Array {
+  const out = new Float32Array(data.length);
+  const tile = 32;
+  for (let top = 0; top < rows; top += tile) {
+    const bottom = Math.min(top + tile, rows);
+    for (let left = 0; left < columns; left += tile) {
+      const right = Math.min(left + tile, columns);
+      for (let row = top; row < bottom; row++) {
+        for (let column = left; column < right; column++) out[column * rows + row] = data[row * columns + column]!;
+      }
+    }
+  }
+  return out;
+}
 
 /** Axis i of the result is axis `order[i]` of the input. */
 export function permute(data: Float32Array, shape: readonly number[], order: readonly number[]): Float32Array {

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { UserError } from '../../../src/common/errors';
-import { convolution, flat, ofRank, permute, transposed } from '../../../src/interop/arrays';
+import { convolution, flat, ofRank, permute, transpose, transposed } from '../../../src/interop/arrays';
 import { openTensorFile } from '../../../src/interop/tensor-file';
 import { npyOf, npzOf, zipOf } from '../../fixtures/zip';
 
@@ -84,6 +84,11 @@ describe('layouts', () => {
     const cube = Float32Array.from({ length: 24 }, (_, i) => i);
     const turned = permute(cube, [2, 3, 4], [2, 0, 1]); // [4, 2, 3]
     for (let i = 0; i < 2; i++) for (let j = 0; j < 3; j++) for (let k = 0; k < 4; k++) assert.equal(turned[k * 6 + i * 3 + j], cube[i * 12 + j * 4 + k]);
+  });
+
+  it('swap two axes in tiles as one by one', () => {
+    const big = Float32Array.from({ length: 70 * 45 }, (_, i) => i);
+    assert.deepEqual(transpose(big, [70, 45]), permute(big, [70, 45], [1, 0]));
   });
 
   it('leave shapes of another rank as they are', () => {
