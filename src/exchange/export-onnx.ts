@@ -1,7 +1,9 @@
 /** An adapter and its backbone as one ONNX model that needs neither PEFT Lab nor this adapter's folder. */
+import { randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { UserError } from '../common/errors';
+import { replaceFile } from '../common/replace-file';
 import { optimize } from '../engine/graph/passes';
 import { trace } from '../engine/graph/trace';
 import { portableDialect } from '../engine/onnx/portable';
@@ -38,7 +40,9 @@ export async function exportOnnx(options: ExportOptions, { merge, input }: OnnxO
     },
   });
   await fs.mkdir(out, { recursive: true });
-  await fs.writeFile(path.join(out, 'model.onnx'), model);
+  const file = path.join(out, 'model.onnx'), temporary = `${file}.${randomUUID().slice(0, 8)}.tmp`;
+  await fs.writeFile(temporary, model);
+  await replaceFile(temporary, file);
   return { files: ['model.onnx'], remarks: [] };
 }
 

@@ -51,7 +51,7 @@ export async function importAdapter(options: ImportOptions): Promise<Imported> {
   }
   const { manifest, tensors } = complete(read, options);
   await saveAdapter({ folder: options.out, manifest, tensors });
-  if (options.backbone) await certifySaved(options.out, options.backbone, options.certify);
+  if (options.backbone) await certifySaved({ folder: options.out, tensors, backbone: options.backbone }, options.certify);
   return { adapter: await loadAdapter(options.out), source: read.source, remarks: read.remarks };
 }
 
