@@ -30,7 +30,9 @@ describe('a cached prefix', () => {
   for (const engineId of engineIds) {
     for (const { name, options, stages } of cases) {
       it(`gives ${name} on ${engineId} the numbers of a training without it`, async t => {
-        if (!(await engineOrSkip(t, engineId))) return;
+        const engine = await engineOrSkip(t, engineId);
+        if (!engine) return;
+        const near = engine.deterministic ? 1e-5 : 1e-4; // two runs of a device may differ by themselves
         const plain = await finished(t, { ...options, engine: engineId, prefixCache: 'off' });
         const fast = await finished(t, { ...options, engine: engineId, prefixCache: cached });
         assert.equal(fast.trial.id, plain.trial.id);
@@ -38,9 +40,9 @@ describe('a cached prefix', () => {
         assert.deepEqual([a.prefix?.training, a.prefix?.evaluation], stages);
         assert.equal(b.prefix, undefined);
         assert.match(a.engines.join(), stages[0] ? /frozen prefix cached$/ : /cached for evaluation$/);
-        assert.ok(a.bitReproducible);
-        for (const split of ['validation', 'test'] as const) assert.ok(Math.abs(a.last[split]!.loss - b.last[split]!.loss) <= 1e-5 * Math.abs(b.last[split]!.loss));
-        assert.ok(await adapterDifference(fast, plain) <= 1e-5);
+        assert.equal(a.bitReproducible, engine.deterministic);
+        for (const split of ['validation', 'test'] as const) assert.ok(Math.abs(a.last[split]!.loss - b.last[split]!.loss) <= near * Math.abs(b.last[split]!.loss));
+        assert.ok(await adapterDifference(fast, plain) <= near);
         const [p, q] = [await predictionsOf(fast), await predictionsOf(plain)];
         assert.ok(p.every((x, i) => Math.abs(x - q[i]!) <= 4e-3 * Math.max(1, Math.abs(q[i]!))), 'stored as f16, so a unit in the last place may differ');
       });
