@@ -2,7 +2,6 @@
 import { createHash, type Hash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { UserError } from '../common/errors';
 import { replaceFile } from '../common/replace-file';
@@ -139,18 +138,19 @@ function otherSize(url: string, { announced, bytes, words }: { announced: string
 
 async function append(response: HttpResponse, { part, have, options }: { part: string; have: number; options: DownloadOptions }): Promise<void> {
   const { url, bytes, words } = options;
+  if (!response.body) throw new Error('the server sent an empty answer');
+  const target = await fs.promises.open(part, have > 0 ? 'a' : 'w');
   let done = have;
-  const counting = async function* (chunks: AsyncIterable<Uint8Array>) {
-    for await (const chunk of chunks) {
+  try {
+    for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
       done += chunk.length;
       if (done > bytes) throw otherSize(url, { announced: `more than ${bytes}`, bytes, words });
+      await target.appendFile(chunk); // before the next one is asked for: what came before a cut is kept
       options.onProgress?.(done);
-      yield chunk;
     }
-  };
-  if (!response.body) throw new Error('the server sent an empty answer');
-  const target = fs.createWriteStream(part, { flags: have > 0 ? 'a' : 'w' });
-  await pipeline(Readable.fromWeb(response.body), counting, target, { ...options.signal && { signal: options.signal } });
+  } finally {
+    await target.close();
+  }
 }
 
 /** Refusals that another try will not change are thrown; busy servers are a failure to wait for. */

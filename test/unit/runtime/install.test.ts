@@ -28,15 +28,15 @@ function packages(): FakeWheel[] {
   ];
 }
 
-/** What onnxruntime-node does, as far as a runtime's check asks: it multiplies. */
+/** What TensorFlow's binding does, as far as a runtime's check asks: it multiplies. */
 const fakeModule = `module.exports = {
-  Tensor: function (type, data) { this.data = data; },
-  InferenceSession: { create: async () => ({ run: async ({ a, b }) => ({ c: { data: WORKS ? [19, 22, 43, 50] : [1, 2, 3, 4] } }) }) },
+  TF_Version: '1.0', TF_FLOAT: 1, TF_ATTR_BOOL: 2, TF_ATTR_TYPE: 3, isUsingGpuDevice: () => false,
+  createTensor: () => 0, executeOp: () => [{ id: 1 }], tensorDataSync: () => WORKS ? [19, 22, 43, 50] : [1, 2, 3, 4],
 };`;
 
 function recipe({ works = true, gpu = true }: { works?: boolean; gpu?: boolean } = {}): Recipe {
   return {
-    kind: 'cuda', version: '1.0', gpu, name: 'lib', extras: ['gpu'], module: 'module.js', keep: name => name.endsWith('.so'), require: () => Promise.resolve(), remarks: () => Promise.resolve([]),
+    kind: 'tensorflow', version: '1.0', gpu, name: 'lib', extras: ['gpu'], module: 'module.js', keep: name => name.endsWith('.so'), require: () => Promise.resolve(), remarks: () => Promise.resolve([]),
     finish: ({ folder }) => fs.promises.writeFile(path.join(folder, 'module.js'), fakeModule.replace('WORKS', String(works))),
   };
 }
@@ -55,9 +55,9 @@ async function setUp(t: TestContext): Promise<Setting> {
   const plan = async (given: Partial<Recipe> = {}): Promise<RuntimePlan> => {
     const own = { ...recipe(), ...given };
     const wheels = await resolveWheels({ index: openPythonIndex({ PEFT_LAB_PYPI: index.url }), machine: linux, name: own.name, version: own.version, extras: own.extras });
-    const name = `cuda-1.0-${process.platform}-${process.arch}-gpu`;
+    const name = `tensorflow-1.0-${process.platform}-${process.arch}-gpu`;
     return {
-      recipe: own, machine: thisPlatform(), wheels, downloadBytes: 1, unpackedBytes: 1, remarks: [], problems: [], installed: findRuntime('cuda'),
+      recipe: own, machine: thisPlatform(), wheels, downloadBytes: 1, unpackedBytes: 1, remarks: [], problems: [], installed: findRuntime('tensorflow'),
       folder: path.join(data, 'runtimes', name), staging: path.join(data, 'runtimes', `.install-${name}`),
     };
   };
@@ -102,7 +102,7 @@ describe('installRuntime', () => {
     assert.deepEqual(runtime.packages.map(one => one.name), ['lib', 'part-a', 'part-b']);
     assert.deepEqual(fs.readdirSync(path.join(data, 'runtimes')), [path.basename(runtime.folder)]);
     assert.deepEqual(fs.readdirSync(path.join(runtime.folder, 'site/lib')), ['libx.so']);
-    assert.equal(findRuntime('cuda')!.folder, runtime.folder);
+    assert.equal(findRuntime('tensorflow')!.folder, runtime.folder);
     assert.deepEqual([...new Set(seen.map(({ phase }) => phase))], ['downloading', 'unpacking', 'building', 'checking']);
     const fractions = seen.map(({ fraction }) => fraction);
     assert.deepEqual(fractions, [...fractions].sort((a, b) => a - b));
@@ -156,7 +156,7 @@ describe('installRuntime', () => {
     const fetched = index.requests.length;
     await assert.rejects(installRuntime(asked), /no compiler/);
     assert.deepEqual([before, index.requests.length], [0, fetched]);
-    assert.match(describePlan(asked), /ONNX Runtime 1\.0 with CUDA[^]*part-a 2\.0 [^]*Missing: no compiler/);
+    assert.match(describePlan(asked), /TensorFlow 1\.0 with CUDA[^]*part-a 2\.0 [^]*Missing: no compiler/);
   });
 
   it('is done by one process at a time; a dead one\'s lock does not count', async t => {
@@ -166,7 +166,7 @@ describe('installRuntime', () => {
     fs.mkdirSync(asked.staging, { recursive: true });
     fs.writeFileSync(lock, JSON.stringify({ pid: process.ppid, host: os.hostname() }));
     await assert.rejects(installRuntime(asked), new RegExp(`process ${process.ppid} on .* installs this runtime already`));
-    await assert.rejects(removeRuntimes('cuda'), /installs this runtime already/);
+    await assert.rejects(removeRuntimes('tensorflow'), /installs this runtime already/);
     fs.writeFileSync(lock, '{ torn');
     await installRuntime(asked);
   });
@@ -178,13 +178,13 @@ describe('removeRuntimes', () => {
     const { folder } = await installRuntime(await plan());
     index.behaviours.push('missing');
     await assert.rejects(installRuntime({ ...await plan(), installed: null }));
-    fs.mkdirSync(path.join(data, 'runtimes/tensorflow-x'), { recursive: true });
-    const removed = await removeRuntimes('cuda');
+    fs.mkdirSync(path.join(data, 'runtimes/cuda-x'), { recursive: true });
+    const removed = await removeRuntimes('tensorflow');
     assert.deepEqual(removed.map(one => path.basename(one.folder)), [`.install-${path.basename(folder)}`, path.basename(folder)]);
-    assert.deepEqual(fs.readdirSync(path.join(data, 'runtimes')), ['tensorflow-x']);
-    await removeRuntimes('tensorflow');
+    assert.deepEqual(fs.readdirSync(path.join(data, 'runtimes')), ['cuda-x']);
+    await removeRuntimes('cuda');
     assert.equal(fs.existsSync(path.join(data, 'runtimes')), false);
-    assert.deepEqual(await removeRuntimes('cuda'), []);
+    assert.deepEqual(await removeRuntimes('tensorflow'), []);
   });
 });
 
