@@ -30,7 +30,6 @@ const arrows: Record<string, readonly string[]> = {
 const guarded: Record<string, readonly string[]> = {
   vscode: ['extension'],
   sharp: ['data', 'cli'],
-  undici: ['interop'],
   'onnxruntime-node': ['engine'],
   '@huggingface/hub': ['interop'],
   yauzl: ['interop', 'runtime'],
