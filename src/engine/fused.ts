@@ -72,6 +72,17 @@ export const fusedKernels = {
   ApplyMask: {
     compose: ({ x, mask }, { scale }) => [tf.mul(x!, tf.mul(tf.cast(mask!, 'float32'), scale!))],
   },
+  /** x (any shape) plus values [k] at the elements that indices [k] name, row-major: whole numbers, all different. */
+  AddAtIndices: {
+    compose: ({ x, indices, values }) => {
+      const positions = tf.expandDims(tf.cast(indices!, 'int32'), 1);
+      return [tf.add(x!, tf.reshape(tf.scatterND(positions, values!, [x!.size]), x!.shape))];
+    },
+  },
+  /** The elements of x (any shape) that indices [k] name, row-major -> [k]. */
+  TakeAtIndices: {
+    compose: ({ x, indices }) => [tf.gather(tf.reshape(x!, [x!.size]), tf.cast(indices!, 'int32') as tf.Tensor1D)],
+  },
   /** All of a where the condition (bool, []) holds, else all of b; what is not chosen may be infinite or NaN. */
   Choose: {
     compose: ({ condition, a, b }) => [tf.where(condition!, a!, b!)],

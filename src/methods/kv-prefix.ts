@@ -5,18 +5,20 @@
  *
  * Without reparametrisation P ~ N(0, 0.02^2) is trained itself: 2 L n D parameters. With one, an embedding E [n, D] ~ N(0, 1) and a
  * network make it, P = W_2 tanh(W_1 E + b_1) + b_2, W_1 [h, D], W_2 [2 L D, h], as in the paper and in PT-PEFT (arXiv 2411.00029):
- * n D + D h + h + 2 L D h + 2 L D parameters while it trains.
+ * n D + D h + h + 2 L D h + 2 L D parameters while it trains. As in the paper, only P is kept of it, 2 L n D: the saved adapter is one
+ * without a network, unless the options ask for it.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import type { Architecture } from '../common/trial';
-import { defineMethod, type HookContext, type TensorDeclaration } from '../peft/method';
+import { defineMethod, type Condensed, type FoldInput, type HookContext, type TensorDeclaration } from '../peft/method';
 import { forEachImage, linear } from '../vit/operations';
 
 const options = z.strictObject({
   prompts: z.int().positive().default(16).describe('Keys and values that each block gets.').meta({ search: [4, 8, 16, 32] }),
   reparametrization: z.int().positive().nullable().default(null).describe('Hidden width of the network that makes them; null: they are trained themselves.'),
+  condense: z.boolean().default(true).describe('Whether a saved adapter holds the keys and values that such a network made, in place of the network.'),
 });
 type Options = z.output<typeof options>;
 
@@ -33,7 +35,7 @@ export default defineMethod({
     kind: 'prompts',
     equations: ['softmax(Q [K, P^K_i]^T / sqrt(d)) [V, P^V_i], P of n rows for each block i', 'with reparametrisation: P = W_2 tanh(W_1 E + b_1) + b_2'],
     parameters: {
-      formula: '2 L n D; with reparametrisation n D + D h + h + 2 L D h + 2 L D',
+      formula: '2 L n D; with reparametrisation n D + D h + h + 2 L D h + 2 L D while it trains',
       count: ({ depth, width }, { prompts, reparametrization: h }) => (h === null ? 2 * depth * prompts * width
         : prompts * width + width * h + h + 2 * depth * width * (h + 1)),
     },
@@ -49,6 +51,7 @@ export default defineMethod({
       return { q, k: tf.concat([k, forEachImage(keys, context.batch)], 0), v: tf.concat([v, forEachImage(values, context.batch)], 0) };
     },
   },
+  condense,
   interpolation: { refused: 'there are no prefixes without effect to go to: a key of zeros takes its share of the attention' },
 });
 
@@ -62,6 +65,34 @@ function declare({ depth, width }: Architecture, { prompts, reparametrization: h
     { name: network.outWeight, shape: [2 * depth * width, h], initial: ofHidden! },
     { name: network.outBias, shape: [2 * depth * width], initial: ofHidden! },
   ];
+}
+
+/** P in place of the network that made it. */
+function condense({ architecture: { depth, width }, trained }: Omit<FoldInput, 'base'>, options: Options): Condensed | null {
+  const { prompts, reparametrization: hidden } = options;
+  if (hidden === null || !options.condense) return null;
+  const active = product(trained(embedding), trained(network.inWeight), { rows: prompts, inner: width, bias: trained(network.inBias) }).map(Math.tanh); // [n, h]
+  const made = product(Float32Array.from(active), trained(network.outWeight), { rows: prompts, inner: hidden, bias: trained(network.outBias) }); // [n, 2 L D]
+  const tensors = Object.fromEntries([key, value].map((name, which) => {
+    const data = new Float32Array(depth * prompts * width);
+    for (let block = 0; block < depth; block++) for (let prompt = 0; prompt < prompts; prompt++) {
+      const from = prompt * 2 * depth * width + (2 * block + which) * width;
+      data.set(made.subarray(from, from + width), (block * prompts + prompt) * width);
+    }
+    return [name, data];
+  }));
+  return { options: { ...options, reparametrization: null }, tensors };
+}
+
+/** a [rows, inner] times weight [out, inner] transposed, plus bias [out]: summed in double precision. */
+function product(a: Float32Array, weight: Float32Array, { rows, inner, bias }: { rows: number; inner: number; bias: Float32Array }): Float64Array {
+  const outputs = bias.length, result = new Float64Array(rows * outputs);
+  for (let row = 0; row < rows; row++) for (let output = 0; output < outputs; output++) {
+    let sum = bias[output]!;
+    for (let i = 0; i < inner; i++) sum += a[row * inner + i]! * weight[output * inner + i]!;
+    result[row * outputs + output] = sum;
+  }
+  return result;
 }
 
 /** Keys and values of the block, [prompts, width] each. Rows of W_2: block by block, the keys' before the values'. */

@@ -10,7 +10,7 @@ import type { Architecture } from '../common/trial';
 import { tf } from '../engine/tfjs';
 import { baseParameters } from '../vit/architecture';
 import { presets } from '../vit/presets';
-import type { AttentionInputs, FoldInput, HookContext, Hooks, Interpolation, Method, MethodPage } from './method';
+import type { AttentionInputs, Condensed, FoldInput, HookContext, Hooks, Interpolation, Method, MethodPage } from './method';
 import { trainRule } from './trainable';
 
 export interface Part {
@@ -48,6 +48,7 @@ export function combineMethods(given: readonly Part[]): Method {
     },
     act: combinedHooks(parts),
     fold: (input, options) => foldAll(parts, input, part => of(options, part)),
+    ...methods.some(method => method.condense) && { condense: (input, options) => condenseAll(parts, input, options) },
     interpolation: options => combinedInterpolation(parts.map(part => interpolationOf(part.method, of(options, part)))),
     ...methods.some(method => method.interpolate) && {
       interpolate: (input, options) => Object.assign({}, ...parts.map(part => part.method.interpolate?.(input, of(options, part)) ?? {})) as Record<string, Float32Array>,
@@ -121,6 +122,19 @@ function foldAll(parts: readonly Part[], input: FoldInput, optionsOf: (part: Par
     Object.assign(folded, own);
   }
   return folded;
+}
+
+/** Each part that leaves something out does so; the others' tensors stay as they are. */
+function condenseAll(parts: readonly Part[], input: Omit<FoldInput, 'base'>, options: Record<string, unknown>): Condensed | null {
+  const found = parts.flatMap(({ id, method }) => {
+    const condensed = method.condense?.(input, (options as Options)[id]!);
+    return condensed ? [{ id, condensed }] : [];
+  });
+  if (!found.length) return null;
+  return {
+    options: { ...options, ...Object.fromEntries(found.map(({ id, condensed }) => [id, condensed.options])) },
+    tensors: Object.assign({}, ...found.map(({ condensed }) => condensed.tensors)) as Record<string, Float32Array>,
+  };
 }
 
 function foldStage({ act = {} }: Method): number {

@@ -7,7 +7,7 @@ import type { AdapterTensor } from './trainable';
 export interface InitializeOptions {
   base: HostTensors;
   seed: number;
-  /** Gradients of the first batch by base tensor; those that `gradientsNeeded` names. */
+  /** Gradients of the first batches by base tensor; those that `gradientsNeeded` names. Absent: not known yet, zeros stand in. */
   gradients?: HostTensors;
 }
 
@@ -22,6 +22,16 @@ export function gradientsNeeded(tensors: readonly AdapterTensor[]): string[] {
   return [...new Set(tensors.flatMap(tensor => tensor.source !== 'base' && tensor.initial.kind === 'computed' ? tensor.initial.gradients ?? [] : []))];
 }
 
+/** First values of those tensors that gradients decide. */
+export function initializeByGradients(tensors: readonly AdapterTensor[], options: InitializeOptions & { gradients: HostTensors }): HostTensors {
+  return initialize(tensors.filter(tensor => gradientsNeeded([tensor]).length > 0), options);
+}
+
+/** Over how many batches those gradients are summed. */
+export function gradientBatches(tensors: readonly AdapterTensor[]): number {
+  return Math.max(1, ...tensors.map(tensor => (tensor.source !== 'base' && tensor.initial.kind === 'computed' ? tensor.initial.gradientBatches ?? 1 : 1)));
+}
+
 function copyOf(base: HostTensors, name: string): HostTensor {
   return { shape: base[name]?.shape ?? [], data: Float32Array.from(valuesOf(base, name, 'the backbone has')) };
 }
@@ -32,7 +42,7 @@ function valuesOf(tensors: HostTensors, name: string, whoHas: string): Float32Ar
   return found.data as Float32Array;
 }
 
-function draw({ name, shape, initial }: TensorDeclaration, { base, seed, gradients = {} }: InitializeOptions): HostTensor {
+function draw({ name, shape, initial }: TensorDeclaration, { base, seed, gradients }: InitializeOptions): HostTensor {
   const count = shape.reduce((a, b) => a * b, 1);
   const key = streamKey(seed, 'initial', name);
   switch (initial.kind) {
@@ -44,7 +54,7 @@ function draw({ name, shape, initial }: TensorDeclaration, { base, seed, gradien
       shape,
       data: Float32Array.from(initial.values({
         base: of => valuesOf(base, of, 'the backbone has'),
-        gradient: of => valuesOf(gradients, of, 'the first batch gave the gradient of'),
+        gradient: of => gradients ? valuesOf(gradients, of, 'the first batches gave the gradient of') : valuesOf(base, of, 'the backbone has').map(() => 0),
         normals: wanted => normals(key, wanted),
       })),
     };

@@ -38,6 +38,11 @@ export interface Method<Options = Record<string, unknown>> {
    * reason why it cannot be with these options or on this backbone.
    */
   fold?(base: FoldInput, options: Options): Record<string, Float32Array> | string;
+  /**
+   * What is left of a trained adapter where part of it served the training alone: the options under which the rest is
+   * a whole adapter that computes the same, and what it holds. Null where nothing can be left out.
+   */
+  condense?(input: Omit<FoldInput, 'base'>, options: Options): Condensed | null;
   /** How a share of the fine-tuning is had; see peft/interpolate.ts. */
   interpolation: Interpolation | ((options: Options) => Interpolation);
   /** The added tensors at a share alpha, where moving each towards its `neutral` value is not it. */
@@ -80,6 +85,8 @@ export interface TensorDeclaration {
   neutral?: number;
   /** Part of the adapter that does not train, such as indices (whole numbers below 2^24, as float32). */
   fixed?: true;
+  /** False: weight decay leaves it alone. */
+  decay?: false;
 }
 
 /** Where a tensor's first values come from. Limits and deviations are absolute, not scaled by the shape. */
@@ -90,13 +97,13 @@ export type Initializer =
   | { kind: 'normal'; std: number; mean?: number; cutoff?: number }
   /** [channels, channels, side, side]: 1 in the middle of each channel's own kernel, so that a convolution is the identity. */
   | { kind: 'centre-tap' }
-  /** Row-major, as many as the shape has. `gradients` are base tensors whose gradient on the first batch it asks for. */
-  | { kind: 'computed'; gradients?: readonly string[]; values(input: InitialInput): ArrayLike<number> };
+  /** Row-major, as many as the shape has. `gradients` are base tensors whose gradient it asks for, summed over the first `gradientBatches` (1) batches. */
+  | { kind: 'computed'; gradients?: readonly string[]; gradientBatches?: number; values(input: InitialInput): ArrayLike<number> };
 
 export interface InitialInput {
   /** A base tensor's values, row-major, by timm name. */
   base(name: string): Float32Array;
-  /** Of the loss of the first batch, before training, with respect to a base tensor that `gradients` names. */
+  /** Of the loss of the first batches, before training, with respect to a base tensor that `gradients` names. */
   gradient(name: string): Float32Array;
   /** Standard normal deviates that belong to this tensor and the seed. */
   normals(count: number): Float32Array;
@@ -174,6 +181,12 @@ export interface FoldInput {
   base(name: string): Float32Array;
   /** A trained tensor's values. */
   trained(name: string): Float32Array;
+}
+
+export interface Condensed {
+  options: Record<string, unknown>;
+  /** Every added tensor of the method with those options. */
+  tensors: Record<string, Float32Array>;
 }
 
 /** Keeps the options' type inside the file and erases it outside. */

@@ -13,7 +13,7 @@ export interface ModelTensors {
 
 export type AdapterTensor =
   | { name: string; shape: readonly number[]; source: 'base' }
-  | { name: string; shape: readonly number[]; source: 'added' | 'head'; initial: Initializer; fixed?: true; neutral?: number };
+  | { name: string; shape: readonly number[]; source: 'added' | 'head'; initial: Initializer; fixed?: true; decay?: false; neutral?: number };
 
 /** Everything that an adapter holds, in the order base, added, head. UserError where the options do not suit the backbone. */
 export function adapterTensors({ architecture, method, options, classes }: ModelTensors): AdapterTensor[] {

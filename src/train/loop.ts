@@ -88,14 +88,16 @@ interface Plan extends ScheduleLength {
 function planTraining({ trial: { recipe }, model, data }: TrainRun): Plan {
   const stepsPerEpoch = data.train.stepsPerEpoch(recipe.batchSize, recipe.dropLast);
   const steps = recipe.steps ?? recipe.epochs * stepsPerEpoch;
-  const labels = data.train.usable.map(({ label }) => label);
   return {
     stepsPerEpoch, steps, epochs: steps / stepsPerEpoch, wholeEpochs: Math.ceil(steps / stepsPerEpoch),
-    targets: {
-      classes: model.classes, labelSmoothing: recipe.labelSmoothing,
-      classWeights: recipe.classWeights === 'balanced' ? balancedWeights(labels, model.classes) : null,
-    },
+    targets: targetSettings({ recipe, model, train: data.train }),
   };
+}
+
+/** How the recipe makes targets of the training set's labels. */
+export function targetSettings({ recipe, model: { classes }, train }: { recipe: Trial['recipe']; model: Pick<Model, 'classes'>; train: Pick<Batches, 'usable'> }): TargetSettings {
+  const labels = train.usable.map(({ label }) => label);
+  return { classes, labelSmoothing: recipe.labelSmoothing, classWeights: recipe.classWeights === 'balanced' ? balancedWeights(labels, classes) : null };
 }
 
 /** State and progress of the checkpoint where there is one; otherwise the session's own initial state. */

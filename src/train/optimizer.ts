@@ -1,6 +1,6 @@
 /**
  * AdamW as PyTorch has it (Loshchilov and Hutter, arXiv 1711.05101): betas 0.9 and 0.999, epsilon 1e-8, decoupled
- * weight decay on everything that trains.
+ * weight decay on everything that trains, but for what a method keeps from it.
  *
  *   p <- (1 - lr wd) p;   m <- m + (1 - b1)(g - m);   v <- b2 v + (1 - b2) g^2
  *   p <- p - lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + epsilon)
@@ -46,18 +46,18 @@ export function initialMoments(tensors: readonly { name: string; shape: readonly
   }));
 }
 
-/** New parameters and moments; `tensors` holds the present ones and the scalars. */
-export function adamw(gradients: Tensors, tensors: Tensors): Tensors {
+/** New parameters and moments; `tensors` holds the present ones and the scalars. Names in `undecayed` are not decayed. */
+export function adamw(gradients: Tensors, tensors: Tensors, undecayed: ReadonlySet<string> = new Set()): Tensors {
   return Object.fromEntries(Object.entries(gradients).flatMap(([name, gradient]) => {
     const { first, second } = momentNames(name);
     const m = tf.add(tensors[first]!, tf.mul(tf.sub(gradient, tensors[first]!), 1 - beta1));
     const v = tf.add(tf.mul(tensors[second]!, beta2), tf.mul(tf.square(gradient), 1 - beta2));
-    return [[name, update(tensors[name]!, m, v, tensors)], [first, m], [second, v]];
+    return [[name, update(tensors[name]!, m, v, { tensors, decays: !undecayed.has(name) })], [first, m], [second, v]];
   }));
 }
 
-function update(parameter: Tensor, m: Tensor, v: Tensor, tensors: Tensors): Tensor {
+function update(parameter: Tensor, m: Tensor, v: Tensor, { tensors, decays }: { tensors: Tensors; decays: boolean }): Tensor {
   const root = tf.add(tf.mul(tf.sqrt(v), tensors['adam.second-scale']!), epsilon);
   const change = tf.div(tf.mul(m, tensors['adam.step-size']!), root);
-  return tf.sub(tf.mul(parameter, tensors['adam.decay']!), change);
+  return tf.sub(decays ? tf.mul(parameter, tensors['adam.decay']!) : parameter, change);
 }

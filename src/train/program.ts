@@ -28,7 +28,7 @@ export function trainingProgram(model: Model, { stage = 0 }: ProgramStart = {}):
     feeds: [...lossFeeds(model, stage), ...maskFeeds(model), ...optimizerFeeds],
     run(tensors) {
       const { loss, gradients } = lossAndGradients(model, tensors, { noise: noiseOf(model, tensors), stage });
-      const { state, fetches } = guardedUpdate(gradients, tensors, adamw);
+      const { state, fetches } = guardedUpdate(gradients, tensors, optimizerOf(model));
       return { fetches: { loss, ...fetches }, state };
     },
   };
@@ -59,11 +59,17 @@ function keptSum(sum: Tensor, tensors: Tensors): Tensor {
 }
 
 /** The update that ends a step: feeds are the optimiser's scalars, gradients are the sums. */
-export function updateProgram({ trainables }: Pick<Model, 'trainables'>): Program {
+export function updateProgram(model: Pick<Model, 'trainables'>): Program {
+  const { trainables } = model;
   return {
     feeds: optimizerFeeds,
-    run: tensors => guardedUpdate(Object.fromEntries(trainables.map(({ name }) => [name, tensors[sumName(name)]!])), tensors, adamw),
+    run: tensors => guardedUpdate(Object.fromEntries(trainables.map(({ name }) => [name, tensors[sumName(name)]!])), tensors, optimizerOf(model)),
   };
+}
+
+function optimizerOf({ trainables }: Pick<Model, 'trainables'>): (gradients: Tensors, tensors: Tensors) => Tensors {
+  const undecayed = new Set(trainables.filter(tensor => tensor.source !== 'base' && tensor.decay === false).map(({ name }) => name));
+  return (gradients, tensors) => adamw(gradients, tensors, undecayed);
 }
 
 /** Feed `patches`; fetch `logits` [batch, classes]. No dropout, no drop path. */

@@ -65,17 +65,32 @@ export interface StepFeeds {
 
 /** Runs one step; resolves to the loss before it. */
 export async function runTrainingStep(session: Session, plan: StepPlan, { model, feeds }: { model: Pick<Model, 'batch'>; feeds: StepFeeds }): Promise<number> {
-  const { patches, targets, masks, scalars, count } = feeds;
+  const { patches, targets, masks, scalars } = feeds;
   if (plan.parts === 1) {
     const whole = Object.fromEntries(plan.masks.map(({ name, shape }) => [name, { shape, data: masks[name]! }]));
     const { loss } = await session.call('train', { patches, ...targets, ...whole, ...scalars });
     return loss!.data[0]!;
   }
+  const loss = await accumulateGradients(session, plan, { model, feeds, continues: false });
+  await session.call('update', scalars);
+  return loss;
+}
+
+export interface Accumulation {
+  model: Pick<Model, 'batch'>;
+  feeds: Omit<StepFeeds, 'scalars'>;
+  /** Whether gradients are added to the sums that are there already. */
+  continues: boolean;
+}
+
+/** Runs the program `accumulate` on all images of a step, part after part; resolves to the loss. */
+export async function accumulateGradients(session: Session, plan: StepPlan, { model, feeds, continues }: Accumulation): Promise<number> {
+  const { patches, targets, masks, count } = feeds;
   let sum = 0;
   for (let first = 0; first < count; first += model.batch) {
     const cut = { first, count: model.batch, images: plan.images };
     const { loss } = await session.call('accumulate', {
-      keep: { shape: [], data: Float32Array.of(first ? 1 : 0) },
+      keep: { shape: [], data: Float32Array.of(first || continues ? 1 : 0) },
       patches: cutImages(patches, 0, cut),
       ...Object.fromEntries(Object.entries(targets).map(([name, tensor]) => [name, cutImages(tensor, 0, cut)])),
       ...Object.fromEntries(plan.masks.map(({ name, shape, imageAxis }) => {
@@ -85,7 +100,6 @@ export async function runTrainingStep(session: Session, plan: StepPlan, { model,
     });
     sum += loss!.data[0]!;
   }
-  await session.call('update', scalars);
   return sum;
 }
 

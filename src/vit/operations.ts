@@ -98,6 +98,17 @@ function splitHeads(x: Tensor, { batch, heads }: AttentionShape): Tensor {
   return tf.transpose(tf.reshape(x, [rows / batch, batch * heads, width / heads]), [1, 0, 2]);
 }
 
+/** x (any shape) plus values [k] at the elements that indices [k] (row-major, all different) name; indices have no gradient. */
+export function addAtIndices(x: Tensor, indices: Tensor, values: Tensor): Tensor {
+  return tf.customGrad((x, values, save) => {
+    (save as unknown as tf.GradSaveFunc)([indices]);
+    return {
+      value: runFused('AddAtIndices', { x: x as Tensor, indices, values: values as Tensor })[0]!,
+      gradFunc: (dy: Tensor, saved: Tensor[]) => [tf.clone(dy), runFused('TakeAtIndices', { x: dy, indices: saved[0]! })[0]!],
+    };
+  })(x, values);
+}
+
 /** x itself, through which no gradient flows back. */
 export function detach(x: Tensor): Tensor {
   return tf.customGrad(x => ({ value: tf.clone(x as Tensor), gradFunc: (dy: Tensor) => tf.zerosLike(dy) }))(x);

@@ -5,6 +5,7 @@ import type { Metrics, Trial, TrialEvent, TrialResult } from '../common/trial';
 import type { HostTensors, Session } from '../engine/program';
 import { checkBackbone, loadAdapter, saveAdapter } from '../peft/adapter';
 import type { ParityCertificate } from '../peft/certificate';
+import { condense } from '../peft/condense';
 import { findMethod } from '../peft/registry';
 import { readTextEmbeddings, textHead } from '../peft/text-head';
 import type { OpenTrial } from '../store/trial-store';
@@ -21,6 +22,7 @@ import { fingerprintFile, loadBackbone, readProjection, type Backbone } from '..
 import { openTrialData, type TrialData } from './data';
 import type { TrialEngine } from './engine';
 import { reportExecution } from './execution';
+import { valuesByGradients } from './first-gradients';
 import { usePrefixes, type UsedPrefixes } from './prefix';
 import { Stopped, type StopSignal } from './stop';
 
@@ -52,9 +54,10 @@ export async function trainAndRecord(work: TrialWork): Promise<void> {
     const parts = await partsOf(work, whole, prefixes);
     const model = parts.images === whole.batch ? whole : await prepareModel({ ...whole, batch: parts.images });
     const step = await planStep(model, whole.batch);
+    const decided = await isFresh(opened) ? await valuesByGradients({ ...work, trial, model, step, start: prefixes.training, base: backbone.tensors, state, data }) : {};
     const session = reportExecution(await engine.open({
       programs: { ...withLossScaling(stepPrograms(model, step, prefixes.training), trial.recipe.precision), evaluate: evaluationProgram(model, prefixes.evaluation) },
-      state: { ...state, ...stepState(model, step) }, constants: stillRead(frozenTensors(model, backbone.tensors), prefixes),
+      state: { ...state, ...decided, ...stepState(model, step) }, constants: stillRead(frozenTensors(model, backbone.tensors), prefixes),
       threads, precision: trial.recipe.precision, recompute: parts.recompute,
     }), { onEvent, warn: warnings.add });
     try {
@@ -70,6 +73,11 @@ export async function trainAndRecord(work: TrialWork): Promise<void> {
   } finally {
     await data.close();
   }
+}
+
+/** Whether what gradients decide is still to be decided: neither a checkpoint nor the adapter to start from holds it. */
+async function isFresh({ trial, latestCheckpoint }: OpenTrial): Promise<boolean> {
+  return trial.recipe.init === undefined && !(await readCheckpointHeader(latestCheckpoint));
 }
 
 /** As the checkpoint has them, since they decide bits; else as the study asks and the memory allows. */
@@ -149,8 +157,9 @@ async function recordResult(work: TrialWork, finished: Finished): Promise<void> 
   for (const [split, { batches, evaluated }] of Object.entries(evaluations)) {
     await opened.writePredictions(split, { logits: evaluated.logits, samples: batches.usable });
   }
-  await saveTrialAdapter(opened, tensors, null);
-  await saveTrialAdapter(opened, tensors, await certifyOrWarn(work, finished, tensors));
+  const kept = condense({ ...finished.model, tensors });
+  await saveTrialAdapter(opened, kept, null);
+  await saveTrialAdapter(opened, kept, await certifyOrWarn(work, { ...finished, model: { ...finished.model, options: kept.options } }, kept.tensors));
   const extra = Object.fromEntries(Object.keys(data.extra).map((name): [string, Metrics] => [name, evaluations[`extra/${name}`]!.evaluated.metrics]));
   opened.writeResult(resultOf(work, finished, { last, best, keptEpoch, extra }));
   fs.rmSync(opened.latestCheckpoint, { force: true });
@@ -175,8 +184,8 @@ async function evaluateKept({ stop, onEvent }: TrialWork, { model, session, data
   return { tensors, evaluations };
 }
 
-function saveTrialAdapter({ trial, adapterFolder }: OpenTrial, tensors: HostTensors, certificate: ParityCertificate | null): Promise<void> {
-  const { method: { id, version, options }, backbone: { name, fingerprint, architecture }, recipe: { normalization, resize }, data: { classes } } = trial;
+function saveTrialAdapter({ trial, adapterFolder }: OpenTrial, { options, tensors }: { options: Record<string, unknown>; tensors: HostTensors }, certificate: ParityCertificate | null): Promise<void> {
+  const { method: { id, version }, backbone: { name, fingerprint, architecture }, recipe: { normalization, resize }, data: { classes } } = trial;
   return saveAdapter({
     folder: adapterFolder, tensors,
     manifest: { method: { id, version, options }, backbone: { name, fingerprint, architecture }, classes, normalization, resize, certificate },

@@ -74,6 +74,8 @@ const fused: Record<FusedKernelName, ShapeRule> = {
   ],
   AttentionGradient: ({ q, k, v }) => [shaped(q!, 'float32'), shaped(k!, 'float32'), shaped(v!, 'float32')],
   ApplyMask: ({ x }) => [shaped(x!, 'float32')],
+  AddAtIndices: ({ x }) => [shaped(x!, 'float32')],
+  TakeAtIndices: ({ indices }) => [shaped(indices!, 'float32')],
   Choose: ({ a }) => [shaped(a!, 'float32')],
 };
 

@@ -123,7 +123,7 @@ function recorder(kernel: string): KernelFunc {
 }
 
 /** Kernels whose callers expect a list even of one. */
-const alwaysList = new Set(['SplitV', 'LayerNormalizeGradient', 'Gelu', 'GeluGradient', 'ApplyMask', 'Choose']);
+const alwaysList = new Set(['SplitV', 'LayerNormalizeGradient', 'Gelu', 'GeluGradient', 'ApplyMask', 'AddAtIndices', 'TakeAtIndices', 'Choose']);
 
 class TraceBackend extends tf.KernelBackend {
   override write(values: BackendValues, shape: number[], dtype: DataType): object {

@@ -7,7 +7,7 @@ import {
   ValueInfoProtoSchema,
 } from './generated/onnx_pb';
 
-export type OnnxType = 'float32' | 'float16' | 'bfloat16' | 'uint8' | 'bool' | 'int64';
+export type OnnxType = 'float32' | 'float16' | 'bfloat16' | 'uint8' | 'bool' | 'int32' | 'int64';
 export type OnnxAttribute = number | { float: number } | readonly number[];
 
 /** A node; the domain is '' for standard operators and 'com.microsoft' for ONNX Runtime's own. */
@@ -64,7 +64,7 @@ function encodeAttribute(value: OnnxAttribute): MessageInitShape<typeof Attribut
 /** The numbers by which the format calls the types, also as Cast's attribute `to`. */
 export const dataTypes = {
   float32: TensorProto_DataType.FLOAT, float16: TensorProto_DataType.FLOAT16, bfloat16: TensorProto_DataType.BFLOAT16,
-  uint8: TensorProto_DataType.UINT8, bool: TensorProto_DataType.BOOL, int64: TensorProto_DataType.INT64,
+  uint8: TensorProto_DataType.UINT8, bool: TensorProto_DataType.BOOL, int32: TensorProto_DataType.INT32, int64: TensorProto_DataType.INT64,
 } satisfies Record<OnnxType, TensorProto_DataType>;
 
 function encodeInitializer({ name, shape, type, data }: OnnxGraph['initializers'][number]) {

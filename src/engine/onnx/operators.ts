@@ -59,6 +59,13 @@ const table: Record<string, Operator> = {
     const factor = graph.op('DequantizeLinear', [mask!, graph.scalar(attributes['scale'] as number)]);
     return [graph.op('Mul', [x!, factor])];
   },
+  AddAtIndices: (graph, [x, indices, values], { inputs, outputs }) => {
+    const [flat, positions] = [graph.reshape(x!, [sizeOf(inputs[0]!.shape)]), graph.cast(indices!, 'int32')];
+    const sums = graph.op('Add', [graph.op('Gather', [flat, positions]), values!]);
+    return [graph.reshape(graph.op('ScatterElements', [flat, positions, sums]), outputs[0]!.shape)];
+  },
+  TakeAtIndices: (graph, [x, indices], { inputs }) =>
+    [graph.op('Gather', [graph.reshape(x!, [sizeOf(inputs[0]!.shape)]), graph.cast(indices!, 'int32')])],
 };
 
 /**

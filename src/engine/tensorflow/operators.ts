@@ -1,5 +1,5 @@
 /** How each kernel is put down in TensorFlow. One entry a kernel; a kernel missing here cannot be written. */
-import type { Node, Value } from '../graph/nodes';
+import { sizeOf, type Node, type Value } from '../graph/nodes';
 import type { FunctionBuilder } from './builder';
 import type { TfAttribute, TfType } from './model';
 
@@ -69,6 +69,15 @@ export const operators: Record<string, Operator> = {
   AttentionGradient: attentionGradient,
   ApplyMask: (graph, [x, mask], { attributes }) =>
     [graph.op('Mul', [x!, graph.op('Mul', [graph.cast(mask!, 'bool', 'float32'), graph.scalar(attributes['scale'] as number)])])],
+  AddAtIndices: (graph, [x, indices, values], { inputs, outputs }) => {
+    const positions = graph.reshape(graph.cast(indices!, 'float32', 'int32'), [inputs[1]!.shape[0]!, 1], 'int32');
+    const flat = graph.reshape(x!, [sizeOf(inputs[0]!.shape)]);
+    return [graph.reshape(graph.op('TensorScatterAdd', [flat, positions, values!], { Tindices: { type: 'int32' } }), outputs[0]!.shape)];
+  },
+  TakeAtIndices: (graph, [x, indices], { inputs }) =>
+    [graph.bare('GatherV2', [graph.reshape(x!, [sizeOf(inputs[0]!.shape)]), graph.cast(indices!, 'float32', 'int32'), graph.int32(0)], {
+      Tparams: { type: 'float32' }, Tindices: { type: 'int32' }, Taxis: { type: 'int32' }, batch_dims: { int: 0 },
+    })],
 };
 
 function typeOf({ inputs }: Node): { T: TfAttribute & { type: TfType } } {
