@@ -80,7 +80,9 @@ function size(file: string): string {
 
 async function askForMethods(): Promise<{ id: string; summary: string }[] | undefined> {
   const { methodCatalog } = await import('../common/method-catalog');
-  const items = methodCatalog().map(({ id, title, summary, suggested }) => ({ id, summary, label: title, description: id, detail: summary, picked: Boolean(suggested) }));
+  const methods = methodCatalog().map(({ id, title, summary, suggested }) => ({ id, summary, label: title, description: id, detail: summary, picked: Boolean(suggested) }));
+  const heading = (label: string) => ({ id: '', summary: '', label, kind: vscode.QuickPickItemKind.Separator });
+  const items = [heading('one of each kind'), ...methods.filter(m => m.picked), heading('others'), ...methods.filter(m => !m.picked)];
   const options = { title: 'New Study (3/4): Methods', placeHolder: 'Which methods should be compared?', canPickMany: true as const, ignoreFocusOut: true, matchOnDescription: true };
   const chosen = await vscode.window.showQuickPick(items, options);
   return chosen?.length ? chosen : undefined;
