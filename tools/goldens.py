@@ -7,7 +7,7 @@ PyTorch code usually is. Nothing is shared with the extension but the tensors' n
 and LoRA, DoRA and (IA)^3 against Hugging Face's PEFT, before anything is written.
 
 A file holds, for one method with its options (in the metadata), computed in double precision from float32 values:
-    init.<tensor>     random values of everything that the method trains, head included (fixed.<tensor>: what does not train)
+    init.<tensor>     random values of everything that the method trains, head included (fixed.<tensor>: what belongs to it and does not train)
     logits, loss      with them; mean cross entropy over the batch
     grad.<tensor>     of that loss
     loss_steps        before each of three full-batch steps of AdamW (lr 1e-3, betas .9 .999, eps 1e-8, weight decay 0.01)
@@ -607,6 +607,50 @@ class DoRA(LoRA):
         return (rows * (gain / norm)[:, None]).reshape(W.shape)
 
 
+class SIFT(ViT):
+    """W' = W + S(d): d at the elements of each weight whose gradient of the whole batch's loss is largest before training."""
+
+    NO_DECAY = True
+
+    @staticmethod
+    def parts(c, o):
+        """path -> [(start, length)] in the flat weight: q, k and v choose each for itself."""
+        d, h = c['width'], c['hidden']
+        found = {}
+        for i in range(c['depth']):
+            sites = {'attn.qkv': [(t * d * d, d * d) for t, name in enumerate('qkv') if name in o['targets']],
+                     'attn.proj': [(0, d * d)] * ('proj' in o['targets']),
+                     'mlp.fc1': [(0, h * d)] * ('fc1' in o['targets']), 'mlp.fc2': [(0, h * d)] * ('fc2' in o['targets'])}
+            found.update({f'blocks.{i}.{site}': parts for site, parts in sites.items() if parts})
+        return found
+
+    @staticmethod
+    def chosen(length, o):
+        return min(math.floor(o['rate'] * length) + 1, length)
+
+    @classmethod
+    def tensors(cls, c, o):
+        return {f'{path}.sift.values': ((sum(cls.chosen(n, o) for _, n in parts),), 0.3) for path, parts in cls.parts(c, o).items()}
+
+    @classmethod
+    def fixed(cls, c, o, p):
+        """Indices, from the gradients of the backbone with its head."""
+        values = {n: v.clone().requires_grad_() for n, v in p.items()}
+        images, labels = batch(c)
+        F.cross_entropy(ViT(c, values, {}, {}).forward(images), labels).backward()
+        def indices(path, parts):
+            scores = (values if o['selection'] == 'weight' else {n: v.grad for n, v in values.items()})[path + '.weight'].detach().abs().flatten()
+            return torch.cat([start + scores[start:start + n].topk(cls.chosen(n, o)).indices.sort().values for start, n in parts])
+        return {f'{path}.sift.indices': indices(path, parts).double() for path, parts in cls.parts(c, o).items()}
+
+    def linear(self, x, path):
+        W = self.p[path + '.weight']
+        if f'{path}.sift.values' in self.t:
+            at = self.t[f'{path}.sift.indices'].long()
+            W = W.flatten().index_add(0, at, self.t[f'{path}.sift.values']).reshape(W.shape)
+        return F.linear(x, W, self.p.get(path + '.bias'))
+
+
 class FacT(ViT):
     """dW = s V S U, each weight cut into D x D matrices. core(i, name) gives the S of a weight's matrices, as linear weights."""
 
@@ -744,6 +788,12 @@ def together(*implementations):
     return type('Together', implementations, {'tensors': staticmethod(own)})
 
 
+EVERY_LINEAR = QKV + ['proj', 'fc1', 'fc2']
+case('sift', 'sift', SIFT, dict(rate=0.05), dict(targets=EVERY_LINEAR, selection='gradient'))
+case('sift-two-thirds', 'sift', SIFT, dict(rate=0.1, targets=['q', 'v', 'proj']), dict(selection='gradient'))
+case('sift-weight-peculiar', 'sift', SIFT, dict(rate=0.03, selection='weight'), dict(targets=EVERY_LINEAR), c=PECULIAR)
+case('sift-every-element', 'sift', SIFT, dict(rate=1, targets=['fc2']), dict(selection='gradient'))
+
 case('vpt-deep+lora', 'vpt-deep+lora', together(VPTDeep, LoRA), {'vpt-deep': dict(prompts=3), 'lora': dict(rank=3)},
      dict(prompts=3, rank=3, targets=QKV, sharing='fused'))
 case('attnscale+dra', 'attnscale+dra', together(AttnScale, DRA), {'attnscale': dict(granularity='shared'), 'dra': {}}, dict(granularity='shared'))
@@ -765,7 +815,15 @@ def start_of(case, base, seed):
     return {n: v.float().double() for n, v in start.items()}
 
 
-def compute(case, base, start, dtype=torch.float64):
+def fixed_of(case, base, start):
+    """What belongs to the adapter and does not train."""
+    if not hasattr(case['implementation'], 'fixed'):
+        return {}
+    head = {n: v for n, v in start.items() if n.startswith('head.')}
+    return case['implementation'].fixed(case['c'], {**case['implied'], **case['options']}, {**base, **head})
+
+
+def compute(case, base, start, fixed, dtype=torch.float64):
     c, o = case['c'], {**case['implied'], **case['options']}
     images, labels = batch(c)
     images = images.to(dtype)
@@ -774,12 +832,15 @@ def compute(case, base, start, dtype=torch.float64):
     def loss_of():
         own = {n: v for n, v in values.items() if n not in base and not n.startswith('head.')}
         p = {**frozen, **{n: v for n, v in values.items() if n not in own}}
-        logits = case['implementation'](c, p, own, o).forward(images)
+        logits = case['implementation'](c, p, {**own, **{n: v.to(dtype) for n, v in fixed.items()}}, o).forward(images)
         return logits, F.cross_entropy(logits, labels)
     logits, loss = loss_of()
     gradients = torch.autograd.grad(loss, list(values.values()))
     result = {'logits': logits.detach(), 'loss': loss.detach().reshape(1), **{f'grad.{n}': g for n, g in zip(values, gradients)}}
-    adamw = torch.optim.AdamW(list(values.values()), lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
+    decays = lambda n: n.startswith('head.') or not hasattr(case['implementation'], 'NO_DECAY')
+    groups = [{'params': [v for n, v in values.items() if decays(n)]},
+              {'params': [v for n, v in values.items() if not decays(n)], 'weight_decay': 0.0}]
+    adamw = torch.optim.AdamW([g for g in groups if g['params']], lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
     losses = []
     for _ in range(3):
         adamw.zero_grad()
@@ -823,14 +884,15 @@ def write(name):
     base = base_tensors(case['c'])
     for seed in range(100, 200):
         start = start_of(case, base, seed)
-        exact, single = compute(case, base, start), compute(case, base, start, torch.float32)
+        fixed = fixed_of(case, base, start)
+        exact, single = compute(case, base, start, fixed), compute(case, base, start, fixed, torch.float32)
         if is_stable(start, exact, single):
             break
     else:
         raise SystemExit(f'{name}: no seed gives stable numbers')
-    tensors = {**{f'init.{n}': v for n, v in start.items()}, **exact}
+    tensors = {**{f'init.{n}': v for n, v in start.items()}, **{f'fixed.{n}': v for n, v in fixed.items()}, **exact}
     save(name, tensors, {'method': case['method'], 'options': case['options'], 'backbone': 'plain' if case['c'] is PLAIN else 'peculiar'})
-    frozen = case['implementation'](case['c'], {**base, **start}, start, {**case['implied'], **case['options']})
+    frozen = case['implementation'](case['c'], {**base, **start}, {**start, **fixed}, {**case['implied'], **case['options']})
     plain = ViT(case['c'], {**base, 'head.weight': start['head.weight'], 'head.bias': start['head.bias']}, {}, {})
     effect = (frozen.forward(batch(case['c'])[0]) - plain.forward(batch(case['c'])[0])).abs().max().item()
     count = sum(v.numel() for n, v in start.items() if not n.startswith('head.'))
