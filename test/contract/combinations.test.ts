@@ -75,7 +75,7 @@ describe('every pair of methods', () => {
   }
 });
 
-const onEveryEngine = [['vpt-deep', 'lora'], ['vpt-shallow', 'vpt-deep'], ['ssf', 'vqt', 'bitfit'], ['kv-prefix', 'attnscale', 'vpt-deep'], ['ia3', 'lora', 'ln']];
+const onEveryEngine = [['vpt-deep', 'lora'], ['vpt-shallow', 'vpt-deep'], ['ssf', 'vqt', 'bitfit'], ['kv-prefix', 'attnscale', 'vpt-deep'], ['ia3', 'lora', 'ln'], ['sift', 'lora']];
 
 describe('combinations', () => {
   for (const parts of onEveryEngine) {
@@ -141,7 +141,7 @@ function smallOptions(id: string): Record<string, unknown> {
   return parseMethodOptions(id, Object.fromEntries(Object.entries(sizes).filter(([name]) => name in methods[id]!.options.shape)));
 }
 
-function combinedModel(parts: readonly string[]): Promise<Model> {
+async function combinedModel(parts: readonly string[]): Promise<Model> {
   return modelOf(parts.join('+'), parseMethodOptions(parts.join('+'), Object.fromEntries(parts.map(id => [id, smallOptions(id)]))));
 }
 
