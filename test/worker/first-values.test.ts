@@ -43,6 +43,21 @@ describe('worker with sift', () => {
     });
   }
 
+  it('trains in half precision, in parts and with blocks computed again', async t => {
+    if (!(await engineOrSkip(t, 'graph'))) return;
+    const plain = { method: 'sift', options: { rate: 0.03 }, engine: 'graph', recipe: { epochs: 8, dropPath: 0 } } as const;
+    const tops = await Promise.all([plain, { ...plain, recipe: { ...plain.recipe, precision: 'f16' } } as const].map(async settings => {
+      const tiny = await trialFor(t, settings);
+      const trial = { ...tiny.trial, memory: { images: 3, recompute: settings === plain ? 'off' : 'blocks' } };
+      fs.writeFileSync(trialPaths(tiny.folder).trial, JSON.stringify(trial));
+      const end = await runWorker(tiny);
+      assert.equal(end.code, 0, end.output);
+      return { loss: resultOf(tiny.folder)!.last.trainLoss, tensors: (await loadAdapter(trialPaths(tiny.folder).adapter)).tensors };
+    }));
+    assert.ok(Math.abs(tops[0]!.loss - tops[1]!.loss) < 0.02, tops.map(({ loss }) => loss).join(' and '));
+    for (const [name, { data }] of Object.entries(tops[0]!.tensors)) if (name.endsWith('indices')) assert.deepEqual(tops[1]!.tensors[name]!.data, data);
+  });
+
   it('starts from an adapter with the elements that it has', async t => {
     const first = await trialFor(t, { method: 'sift', options: { rate: 0.03 } });
     await runWorker(first);

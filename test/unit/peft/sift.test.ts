@@ -97,6 +97,26 @@ describe('sift trains', () => {
     }
   });
 
+  it('further on the elements with the largest gradients than on any', async () => {
+    const lossWith = async (selection: string, seed: number) => {
+      const model = await modelOf('sift', { rate: 0.01, selection });
+      const noIndices = initialState(model, { base, seed }), { patches, labels } = tinyBatch(batch, classes);
+      const names = gradientsNeeded(model.tensors);
+      const gradients = names.length ? await weightGradients(model, { state: noIndices, backbone: base, names, patches, labels }) : {};
+      const sift = { ...model, trainables: model.trainables.filter(({ source }) => source === 'added') }; // the head stays
+      const start = initialState(model, { base, seed, gradients });
+      const trained = await trainedState(sift, start, { steps: 10, weightDecay: 0 });
+      const session = await engines.cpu.open({ programs: { gradient: gradientProgram(model) }, state: { ...start, ...trained }, constants: frozenTensors(model, base), threads: 1 });
+      const { loss } = await session.call('gradient', { patches, ...targetFeeds(labels, { classes, labelSmoothing: 0, classWeights: null }) });
+      await session.dispose();
+      return loss!.data[0]!;
+    };
+    for (const seed of [1, 2, 3]) {
+      const [byGradient, any] = [await lossWith('gradient', seed), await lossWith('random', seed)];
+      assert.ok(byGradient < any, `${byGradient} against ${any}`);
+    }
+  });
+
   it('without weight decay on the increments', async () => {
     const model = await modelOf('sift', { rate: 0.05 });
     const drawn = initialize(model.trainables.map(({ name, shape }) => ({ name, shape, source: 'added', initial: { kind: 'normal', std: 0.1 } })), { base, seed: 6 });
