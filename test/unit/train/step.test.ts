@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import v8 from 'node:v8';
+import vm from 'node:vm';
 import { fillKeepMask, streamKey } from '../../../src/common/random';
 import { optimize } from '../../../src/engine/graph/passes';
 import { peakBytes } from '../../../src/engine/graph/memory';
@@ -14,6 +16,9 @@ import { planStep, runTrainingStep, stepPrograms, stepState } from '../../../src
 import { targetFeeds } from '../../../src/train/targets';
 import { engineOrSkip } from '../../fixtures/engines';
 import { tinyArchitecture, tinyBackbone, tinyBatch } from '../../fixtures/tiny-vit';
+
+v8.setFlagsFromString('--expose-gc');
+const collectGarbage = vm.runInNewContext('gc') as () => void;
 
 const classes = 3, images = 10, count = 9;
 const architecture = { ...tinyArchitecture, depth: 4 };
@@ -80,6 +85,34 @@ describe('a step in parts', () => {
       const traced = optimize(await trace({ program, state, constants: frozenTensors(model, base) }));
       assert.deepEqual([...inPlaceState(traced)].sort(), [...traced.updates.keys()].sort());
     }
+  });
+});
+
+describe('many steps', () => {
+  it('do not grow the memory: 500 of them by less than 2 %', async () => {
+    const model = await modelOf('lora', 4);
+    const plan = await planStep(model, images);
+    const base = tinyBackbone(architecture);
+    const session = await engines.graph.open({
+      programs: stepPrograms(model, plan), state: { ...initialState(model, { base, seed: 1 }), ...stepState(model, plan) },
+      constants: frozenTensors(model, base), threads: 1,
+    });
+    const { patches, labels } = tinyBatch(images, classes, architecture);
+    const masks = Object.fromEntries(plan.masks.map(({ name, shape }) => [name, new Uint8Array(shape.reduce((a, b) => a * b, 1)).fill(1)]));
+    const targets = targetFeeds(labels, { classes, labelSmoothing: 0, classWeights: null });
+    const leastMemory = async (count: number) => {
+      let least = Infinity;
+      for (let step = 1; step <= count; step++) {
+        await runTrainingStep(session, plan, { model, feeds: { patches, masks, count: images, targets, scalars: optimizerScalars({ step, learningRate: 1e-3, weightDecay: 0 }) } });
+        if (step <= count / 2 || step % 25 > 0) continue;
+        collectGarbage();
+        least = Math.min(least, process.memoryUsage().rss / 2 ** 20);
+      }
+      return least;
+    };
+    const [before, after] = [await leastMemory(300), await leastMemory(500)];
+    await session.dispose();
+    assert.ok(after < 1.02 * before, `${before.toFixed(0)} MiB in the first 300 steps, ${after.toFixed(0)} in the next 500`);
   });
 });
 
