@@ -138,27 +138,28 @@ function tensorNames(site: LinearSite, block: number): { values: string; indices
   return { values: `${path}.values`, indices: `${path}.indices` };
 }
 
-/** Indices of the `count` values largest in magnitude, rising; of equal ones the first. */
+/** Indices of the `count` values largest in magnitude, rising; of equal ones the first. Plain loops: a backbone has many millions. */
 function largest(values: Float32Array, count: number): number[] {
-  const bits = new Uint32Array(Float32Array.from(values, Math.abs).buffer); // in the order of the magnitudes
+  const bits = new Uint32Array(values.buffer, values.byteOffset, values.length).map(word => word & 0x7fffffff); // in the order of the magnitudes
   const threshold = nthLargest(bits, count);
-  let equal = count - bits.reduce((above, value) => above + Number(value > threshold), 0);
+  let equal = count;
+  for (const value of bits) if (value > threshold) equal--;
   const chosen: number[] = [];
-  bits.forEach((value, index) => { if (value > threshold || (value === threshold && equal-- > 0)) chosen.push(index); });
+  for (let i = 0; i < bits.length; i++) if (bits[i]! > threshold || (bits[i] === threshold && equal-- > 0)) chosen.push(i);
   return chosen;
 }
 
-/** The count-th largest of whole numbers below 2^32, by their upper halves and then the lower ones: linear time for millions. */
+/** The count-th largest of whole numbers below 2^31, by their upper halves and then the lower ones of those that share it. */
 function nthLargest(numbers: Uint32Array, count: number): number {
-  const upper = histogramSearch(numbers, count, value => value >>> 16, () => true);
-  const lower = histogramSearch(numbers, upper.left, value => value & 0xffff, value => value >>> 16 === upper.bin);
-  return upper.bin * 2 ** 16 + lower.bin;
+  const uppers = new Uint32Array(2 ** 16), lowers = new Uint32Array(2 ** 16);
+  for (const number of numbers) uppers[number >>> 16]!++;
+  const upper = binOf(uppers, count);
+  for (const number of numbers) if (number >>> 16 === upper.bin) lowers[number & 0xffff]!++;
+  return upper.bin * 2 ** 16 + binOf(lowers, upper.left).bin;
 }
 
-/** The bin in which the count-th largest lies, and how many of that bin are wanted. */
-function histogramSearch(numbers: Uint32Array, count: number, binOf: (value: number) => number, counts: (value: number) => boolean): { bin: number; left: number } {
-  const histogram = new Uint32Array(2 ** 16);
-  for (const value of numbers) if (counts(value)) histogram[binOf(value)]!++;
+/** The bin of a histogram in which the count-th largest lies, and how many of that bin are wanted. */
+function binOf(histogram: Uint32Array, count: number): { bin: number; left: number } {
   let bin = histogram.length - 1, left = count;
   while (bin > 0 && histogram[bin]! < left) left -= histogram[bin--]!;
   return { bin, left };
