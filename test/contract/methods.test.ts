@@ -129,7 +129,8 @@ for (const [id, method] of Object.entries(methods)) {
           if (engine === reference && !method.detached) await checkFiniteDifferences(engine, model, state, expected);
         });
 
-        if (engineId !== reference.id) it(`${label} on ${engineId}: gradients equal the reference on a backbone with every peculiarity`, async t => {
+        // XLA compiles each form for seconds: one of a method shows what the backbone does to it.
+        if (engineId !== reference.id && (isMain || engineId !== 'tensorflow')) it(`${label} on ${engineId}: gradients equal the reference on a backbone with every peculiarity`, async t => {
           const engine = await engineOrSkip(t, engineId);
           if (!engine) return;
           const model = await modelOf(id, options, { architecture: peculiar });
@@ -138,34 +139,22 @@ for (const [id, method] of Object.entries(methods)) {
         });
 
         if (!isMain) continue; // what follows depends on the form hardly at all
-        it(`${label} on ${engineId}: training moves its own tensors only, and all of them`, async t => {
+        it(`${label} on ${engineId}: training moves its own tensors only, and all of them; a step leaks none`, async t => {
           const engine = await engineOrSkip(t, engineId);
           if (!engine) return;
           const model = await modelOf(id, options, { dropout: true, dropPath: 0.2 });
           const before = initialState(model, { base, seed: 1 });
           const session = await open(engine, model, before);
           try {
-            for (let step = 0; step < 2; step++) await session.call('train', stepFeeds(model, step));
-            const after = await session.readState();
-            assert.deepEqual(Object.keys(after).sort(), Object.keys(before).sort());
-            for (const { name } of model.trainables) assert.ok(largestDifference(after[name]!.data, before[name]!.data) > 0, `${name} did not move`);
-            assert.deepEqual(base, tinyBackbone(), 'the frozen tensors changed');
-          } finally {
-            await session.dispose();
-          }
-        });
-
-        it(`${label} on ${engineId}: a step leaks no tensor`, async t => {
-          const engine = await engineOrSkip(t, engineId);
-          if (!engine) return;
-          const model = await modelOf(id, options, { dropout: true, dropPath: 0.2 });
-          const session = await open(engine, model, initialState(model, { base, seed: 1 }));
-          try {
             await session.call('train', stepFeeds(model, 0));
             const { numTensors } = tf.memory();
             for (let step = 1; step < 4; step++) await session.call('train', stepFeeds(model, step));
             await session.call('evaluate', { patches: tinyBatch(batch, classes).patches });
             assert.equal(tf.memory().numTensors, numTensors);
+            const after = await session.readState();
+            assert.deepEqual(Object.keys(after).sort(), Object.keys(before).sort());
+            for (const { name } of model.trainables) assert.ok(largestDifference(after[name]!.data, before[name]!.data) > 0, `${name} did not move`);
+            assert.deepEqual(base, tinyBackbone(), 'the frozen tensors changed');
           } finally {
             await session.dispose();
           }
