@@ -1,4 +1,5 @@
 /** Every method, in its variants, against numbers that PyTorch made of its equations (tools/goldens.py), on every engine. */
+import '../fixtures/uncompiled';
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { findMethod, methods, parseMethodOptions } from '../../src/peft/registry';
