@@ -16,7 +16,9 @@ const node = {
   mainFields: ['module', 'main'], // tfjs-core's "main" registers no gradients
 };
 const bundles = [
-  { ...node, entryPoints: { extension: 'src/extension/extension.ts' }, external: ['vscode'] },
+  { ...node, entryPoints: { extension: 'src/extension/extension.ts' }, external: ['vscode'], plugins: [methodTable(), besides({ zod: './zod.cjs' })] },
+  // The larger half of what the extension needs, and only when a study is read: activation must not wait for it.
+  { ...node, entryPoints: { zod: 'node_modules/zod/index.js' }, minify: true },
   { ...node, entryPoints: { cli: 'src/cli/cli.ts', worker: 'src/worker/worker.ts', probe: 'src/worker/probe.ts', 'runtime-check': 'src/runtime/check-process.ts', 'batch-loader': 'src/data/batch-loader.ts' } },
   { entryPoints: { panel: 'webview/panel.ts' }, platform: 'browser', format: 'iife', target: 'es2022', outdir: 'dist/webview' },
 ];
@@ -50,6 +52,16 @@ function methodTable() {
   };
 }
 
+/** Leaves packages out of a bundle that lie beside it in bundles of their own. */
+function besides(packages) {
+  return {
+    name: 'besides',
+    setup(builder) {
+      for (const [name, file] of Object.entries(packages)) builder.onResolve({ filter: new RegExp(`^${name}$`) }, () => ({ path: file, external: true }));
+    },
+  };
+}
+
 /** The wasm binaries that tfjs loads from a folder at run time, and the C++ sources of TensorFlow's binding. */
 function copyAssets(folder) {
   const wasm = path.dirname(require.resolve('@tensorflow/tfjs-backend-wasm/package.json'));
@@ -74,7 +86,7 @@ export async function buildAll({ watch = false, production = false, folder = 'di
     const missing = entries.filter(f => !fs.existsSync(path.join(root, f)));
     if (missing.length) throw new Error(`no such source file: ${missing.join(', ')}`);
     const outdir = path.join(folder, path.relative('dist', bundle.outdir ?? 'dist'));
-    const options = common({ ...bundle, outdir, minify: production, sourcemap: !production });
+    const options = common({ minify: production, ...bundle, outdir, sourcemap: !production });
     if (watch) await (await context(options)).watch();
     else await build(options);
   }
