@@ -1,6 +1,6 @@
 /**
  * Several methods trained together. A combination's id is the ids of its parts joined by "+", and its options are theirs
- * by id: `vpt-deep+lora`, `{ "vpt-deep": {...}, "lora": {...} }`.
+ * by id: `first+second`, `{ "first": {...}, "second": {...} }`.
  */
 
 /** What the contract says of a method that decides what it can be combined with. */

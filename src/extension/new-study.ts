@@ -16,8 +16,9 @@ export async function newStudy(): Promise<void> {
   const file = methods && await askForName(folder, path.basename(images!, '.csv'));
   if (!images || !backbone || !methods || !file) return;
   const name = path.basename(file, '.peft.json');
+  const { methodCatalog } = await import('../common/method-catalog');
   const say = (target: string) => sayPath(folder, target);
-  writeAtomic(file, studyTemplate({ name, images: say(images), backbone: backbone === 'demo' || backbone.startsWith('hub:') ? backbone : say(backbone), methods }));
+  writeAtomic(file, studyTemplate({ name, images: say(images), backbone: backbone === 'demo' || backbone.startsWith('hub:') ? backbone : say(backbone), methods, catalog: methodCatalog() }));
   await vscode.window.showTextDocument(vscode.Uri.file(file));
 }
 

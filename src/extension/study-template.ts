@@ -1,5 +1,9 @@
 /** The text of a new study file: a small study that runs as it is, with comments that teach the format. Pure. */
 
+import type { z } from 'zod';
+import { refusalOf } from '../common/combination';
+import type { MethodOptionSchema } from '../common/study';
+
 export interface NewStudy {
   name: string;
   /** "demo", `hub:owner/name`, or a path as the study file will say it. */
@@ -7,9 +11,13 @@ export interface NewStudy {
   /** Folder or CSV file, as the study file will say it. */
   images: string;
   methods: readonly { id: string; summary: string }[];
+  /** Every method there is: the examples are of some of them. */
+  catalog: readonly MethodOptionSchema[];
 }
 
-export function studyTemplate({ name, backbone, images, methods }: NewStudy): string {
+export function studyTemplate({ name, backbone, images, methods, catalog }: NewStudy): string {
+  const { method, option, values, partner } = example(catalog);
+  const one = `{ "method": "${method}", "options": { "${option}": ${values.at(-1)!} } }`;
   return `// ${name}: which parameter-efficient fine-tuning method suits these images?
 // "Run" above starts the study, here or on a terminal: peft-lab run ${name}.peft.json
 // Ctrl+Space offers the keys and values of the place you are at; hovering over a key explains it.
@@ -26,17 +34,17 @@ export function studyTemplate({ name, backbone, images, methods }: NewStudy): st
   ],
 
   // What to compare. A name alone takes the method's defaults; options are given like this:
-  //   { "method": "lora", "options": { "rank": 16 } }
+  //   ${one}
   // and an option that should be searched lists its values, which makes a trial of each:
-  //   { "method": "lora", "options": { "rank": { "search": [2, 8, 32] } } }
+  //   { "method": "${method}", "options": { "${option}": { "search": [${values.join(', ')}] } } }
   // A list of methods is trained together:
-  //   ["ssf", { "method": "lora", "options": { "rank": 4 } }]
+  //   ["${partner}", ${one}]
   "methods": [
 ${methodLines(methods)}
   ],
 
   // How every method is trained. Any of these can be a { "search": [...] } too, or be set for one method:
-  //   { "method": "bitfit", "recipe": { "learningRate": 0.003 } }
+  //   { "method": "${partner}", "recipe": { "learningRate": 0.003 } }
   "recipe": {
     "epochs": 20,
     "warmupEpochs": 2,
@@ -50,6 +58,33 @@ ${methodLines(methods)}
   "engine": "auto",
 }
 `;
+}
+
+interface Example {
+  method: string;
+  /** One of its options that is a number, and values worth trying. */
+  option: string;
+  values: number[];
+  /** A method that it can be trained together with. */
+  partner: string;
+}
+
+/** From the methods that are suggested, the first that has something to search and one to go with it. */
+function example(catalog: readonly MethodOptionSchema[]): Example {
+  const suggested = catalog.filter(method => method.suggested && !method.claims?.length && !method.trainsEverything);
+  for (const method of suggested) {
+    for (const [option, schema] of Object.entries(method.options.shape)) {
+      const values = valuesToTry(schema as z.ZodType);
+      const partner = suggested.find(other => !refusalOf([method, other]));
+      if (values.length > 1 && partner) return { method: method.id, option, values, partner: partner.id };
+    }
+  }
+  throw new Error('no suggested method has a number to search');
+}
+
+function valuesToTry(schema: z.ZodType): number[] {
+  const { examples = [] } = schema.meta() as { examples?: unknown[] } | undefined ?? {};
+  return examples.filter(value => typeof value === 'number');
 }
 
 function methodLines(methods: NewStudy['methods']): string {

@@ -12,7 +12,7 @@ import { studyTemplate } from '../../../src/extension/study-template';
 describe('studyTemplate', () => {
   it('is a valid study with any set of methods', () => {
     const methods = methodCatalog();
-    const { study, problems } = parseStudy(studyTemplate({ name: 'a', backbone: 'vit "tiny".safetensors', images: '../images', methods }), methods);
+    const { study, problems } = parseStudy(studyTemplate({ name: 'a', backbone: 'vit "tiny".safetensors', images: '../images', methods, catalog: methods }), methods);
     assert.equal(problems, undefined);
     assert.deepEqual(study!.methods.map(entry => entry.method), methods.map(({ id }) => id));
     assert.equal(study!.backbone.file, 'vit "tiny".safetensors');
@@ -20,9 +20,9 @@ describe('studyTemplate', () => {
   });
 
   it('teaches with examples that are valid too', () => {
-    const fromHub = parseStudy(studyTemplate({ name: 'a', backbone: 'hub:timm/vit@v1', images: 'images', methods: [{ id: 'linear', summary: 'Only the head.' }] }), methodCatalog());
+    const fromHub = parseStudy(studyTemplate({ name: 'a', backbone: 'hub:timm/vit@v1', images: 'images', methods: [{ id: 'linear', summary: 'Only the head.' }], catalog: methodCatalog() }), methodCatalog());
     assert.deepEqual(fromHub.study?.backbone, { hub: 'timm/vit@v1' });
-    const text = studyTemplate({ name: 'a', backbone: 'demo', images: 'images', methods: [{ id: 'linear', summary: 'Only the head.' }] });
+    const text = studyTemplate({ name: 'a', backbone: 'demo', images: 'images', methods: [{ id: 'linear', summary: 'Only the head.' }], catalog: methodCatalog() });
     const examples = [...text.matchAll(/^ *\/\/ {3}([{[].*[}\]])$/gm)].map(match => match[1]!);
     assert.equal(examples.length, 4);
     for (const example of examples) assert.equal(parseStudy(text.replace('"linear",', `${example},`), methodCatalog()).problems, undefined, example);
