@@ -7,7 +7,7 @@
  * b_down at PyTorch's start (study.md 1.2). Parameters: L k (2 D r + r + D), k the number of branches, + L k with learned scales.
  */
 import { z } from 'zod';
-import { adapterHooks, adapterIdentity, adapterInitializers, adapterTensors, countAdapters } from '../peft/adapters';
+import { adapterInitializers, bottleneckAdapter, countAdapters } from '../peft/adapters';
 import { defineMethod } from '../peft/method';
 
 const options = z.strictObject({
@@ -40,9 +40,5 @@ export default defineMethod({
     findings: 'The study has three forms of it under their own names; Houlsby\'s is the best of them on VTAB-1K.',
     checkedAgainst: ['PyTorch'],
   },
-  trains: [{ pattern: /^/, train: false }],
-  tensors: adapterTensors,
-  identityAtStart: adapterIdentity,
-  act: adapterHooks<z.output<typeof options>>(form => form),
-  interpolation: { kind: 'module' },
+  ...bottleneckAdapter((form: z.output<typeof options>) => form),
 });

@@ -8,7 +8,7 @@
  * original: neither, W_down ~ U(+-1 / sqrt(D)), the rest 0.
  */
 import { z } from 'zod';
-import { adapterHooks, adapterIdentity, adapterTensors, countAdapters, type AdapterForm } from '../peft/adapters';
+import { bottleneckAdapter, countAdapters, type AdapterForm } from '../peft/adapters';
 import { defineMethod } from '../peft/method';
 
 const options = z.strictObject({
@@ -34,11 +34,7 @@ export default defineMethod({
     findings: 'Good throughout in the study (mean of VTAB-1K 77.1): third on specialized images, among the best of the CLIP experiment on both axes.',
     checkedAgainst: ['the study\'s code', 'PyTorch'],
   },
-  trains: [{ pattern: /^/, train: false }],
-  tensors: (architecture, options) => adapterTensors(architecture, formOf(options)),
-  identityAtStart: options => adapterIdentity(formOf(options)),
-  act: adapterHooks(formOf),
-  interpolation: { kind: 'module' },
+  ...bottleneckAdapter(formOf),
 });
 
 function formOf({ bottleneck, scale, learnableScale, dropout, variant }: z.output<typeof options>): AdapterForm {

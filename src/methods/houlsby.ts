@@ -9,7 +9,7 @@
  * deviations ("near-identity"), no dropout unless asked for.
  */
 import { z } from 'zod';
-import { adapterHooks, adapterIdentity, adapterTensors, countAdapters, type AdapterForm } from '../peft/adapters';
+import { bottleneckAdapter, countAdapters, type AdapterForm } from '../peft/adapters';
 import { defineMethod } from '../peft/method';
 
 const options = z.strictObject({
@@ -34,11 +34,7 @@ export default defineMethod({
     findings: 'Second of the study on average over VTAB-1K (77.3), first on specialized images (86.4).',
     checkedAgainst: ['PyTorch'],
   },
-  trains: [{ pattern: /^/, train: false }],
-  tensors: (architecture, options) => adapterTensors(architecture, formOf(options)),
-  identityAtStart: options => adapterIdentity(formOf(options)),
-  act: adapterHooks(formOf),
-  interpolation: { kind: 'module' },
+  ...bottleneckAdapter(formOf),
 });
 
 function formOf({ bottleneck, scale, learnableScale, dropout, variant }: z.output<typeof options>): AdapterForm {

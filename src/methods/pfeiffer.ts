@@ -7,7 +7,7 @@
  * original: the adapter sits inside the sub-layer, so that both act once; Xavier and zeros at the start, no dropout unless asked for.
  */
 import { z } from 'zod';
-import { adapterHooks, adapterIdentity, adapterTensors, countAdapters, type AdapterForm } from '../peft/adapters';
+import { bottleneckAdapter, countAdapters, type AdapterForm } from '../peft/adapters';
 import { defineMethod } from '../peft/method';
 
 const options = z.strictObject({
@@ -32,11 +32,7 @@ export default defineMethod({
     findings: 'Among the best of the study on structured tasks (61.8, mean of VTAB-1K 77.1); level with the others on natural and specialized ones.',
     checkedAgainst: ['PyTorch'],
   },
-  trains: [{ pattern: /^/, train: false }],
-  tensors: (architecture, options) => adapterTensors(architecture, formOf(options)),
-  identityAtStart: options => adapterIdentity(formOf(options)),
-  act: adapterHooks(formOf),
-  interpolation: { kind: 'module' },
+  ...bottleneckAdapter(formOf),
 });
 
 function formOf({ bottleneck, scale, learnableScale, dropout, variant }: z.output<typeof options>): AdapterForm {

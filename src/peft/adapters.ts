@@ -20,7 +20,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Architecture } from '../common/trial';
 import { tf } from '../engine/tfjs';
 import { gelu, linear } from '../vit/operations';
-import type { Branch, HookContext, Hooks, Initializer, LinearSite, TensorDeclaration } from './method';
+import type { Branch, HookContext, Hooks, Initializer, LinearSite, Method, TensorDeclaration } from './method';
 
 export const adapterInitializers = ['reset', 'kaiming', 'xavier', 'xavier-both', 'near-zero', 'half-zero'] as const;
 
@@ -48,13 +48,24 @@ export interface AdapterForm {
   dropPath: 'once' | 'twice';
 }
 
+/** What the contract asks for of a method that is a form of this. */
+export function bottleneckAdapter<Options>(formOf: (options: Options) => AdapterForm): Pick<Required<Method<Options>>, 'trains' | 'tensors' | 'identityAtStart' | 'act' | 'interpolation'> {
+  return {
+    trains: [{ pattern: /^/, train: false }],
+    tensors: (architecture, options) => declareTensors(architecture, formOf(options)),
+    identityAtStart: options => identityOf(formOf(options)),
+    act: hooksOf(formOf),
+    interpolation: { kind: 'module' },
+  };
+}
+
 /** L k (2 D r + r + D), + L k with learned scales, k the number of branches. */
 export function countAdapters({ depth, width }: Architecture, { bottleneck, branches, learnableScale }: AdapterForm): number {
   return depth * inOrder(branches).length * (2 * width * bottleneck + bottleneck + width + Number(learnableScale));
 }
 
 /** Names as in the study's code: `blocks.<i>.ft_attn_module`, `blocks.<i>.ft_mlp_module`. */
-export function adapterTensors({ depth, width }: Architecture, form: AdapterForm): TensorDeclaration[] {
+function declareTensors({ depth, width }: Architecture, form: AdapterForm): TensorDeclaration[] {
   const { bottleneck, branches, learnableScale, scale } = form;
   const initial = initializers(form.initializer, width, bottleneck);
   return Array.from({ length: depth }, (_, block) => inOrder(branches).map(branch => tensorNames(block, branch))).flat().flatMap((names): TensorDeclaration[] => [
@@ -66,7 +77,7 @@ export function adapterTensors({ depth, width }: Architecture, form: AdapterForm
   ]);
 }
 
-export function adapterHooks<Options>(formOf: (options: Options) => AdapterForm): Hooks<Options> {
+function hooksOf<Options>(formOf: (options: Options) => AdapterForm): Hooks<Options> {
   return {
     linearInput(x, site, context) {
       const form = formOf(context.options);
@@ -92,7 +103,7 @@ export function adapterHooks<Options>(formOf: (options: Options) => AdapterForm)
 }
 
 /** True, or why a model with these adapters does not start as the frozen backbone (which is taken to have no LayerScale). */
-export function adapterIdentity({ initializer }: AdapterForm): true | string {
+function identityOf({ initializer }: AdapterForm): true | string {
   switch (initializer) {
     case 'reset': return 'the study starts the weights at N(0, 0.02^2)';
     case 'kaiming': case 'xavier': return true;
