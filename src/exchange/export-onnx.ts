@@ -10,9 +10,11 @@ import { portableDialect } from '../engine/onnx/portable';
 import { standaloneModel, type ImageInput } from '../engine/onnx/standalone';
 import { writeOnnx } from '../engine/onnx/write';
 import type { HostTensors, Program } from '../engine/program';
+import type { Adapter } from '../peft/adapter';
 import { findMethod } from '../peft/registry';
 import { backboneProgram, evaluationProgram } from '../train/program';
-import { mergedTensors, requireBackbone, type Exported, type ExportOptions } from './export';
+import type { Backbone } from '../vit/weights';
+import { mergedTensors, onBackbone, requireBackbone, type Exported, type ExportOptions } from './export';
 
 export interface OnnxOptions {
   /** Fold the adapter into the backbone; otherwise its own operations are part of the model. */
@@ -24,9 +26,9 @@ export interface OnnxOptions {
 const largestModel = 2 ** 31 - 2 ** 20;
 
 /** model.onnx: input `images` (any number), output `logits` [batch, classes]; how to prepare images stands in its metadata. */
-export async function exportOnnx(options: ExportOptions, { merge, input }: OnnxOptions): Promise<Exported> {
-  const { adapter, out } = options, { manifest } = adapter;
-  const { tensors, programOf } = merge ? mergedModel(options) : unmergedModel(options);
+export async function exportOnnx({ adapter: given, out, backbone }: ExportOptions, { merge, input }: OnnxOptions): Promise<Exported> {
+  const adapter = onBackbone(given, backbone), { manifest } = adapter;
+  const { tensors, programOf } = (merge ? mergedModel : unmergedModel)(adapter, backbone);
   const bytes = Object.values(tensors).reduce((sum, { data }) => sum + data.byteLength, 0);
   if (bytes > largestModel) throw new UserError({ what: `the model takes ${(bytes / 2 ** 30).toFixed(1)} GiB, and an ONNX file holds at most 2`, remedy: 'Export it with --format merged.' });
   const graphs: Uint8Array[] = [];
@@ -51,12 +53,12 @@ interface OnnxModel {
   programOf(batch: number): Program;
 }
 
-function mergedModel({ adapter, backbone }: ExportOptions): OnnxModel {
+function mergedModel(adapter: Adapter, backbone: Backbone | null): OnnxModel {
   const tensors = mergedOrAdvice(adapter, backbone), { architecture } = adapter.manifest.backbone;
   return { tensors, programOf: batch => backboneProgram({ architecture, batch }) };
 }
 
-function mergedOrAdvice(adapter: ExportOptions['adapter'], backbone: ExportOptions['backbone']): HostTensors {
+function mergedOrAdvice(adapter: Adapter, backbone: Backbone | null): HostTensors {
   requireBackbone(adapter, backbone);
   try {
     return mergedTensors(adapter, backbone);
@@ -66,7 +68,7 @@ function mergedOrAdvice(adapter: ExportOptions['adapter'], backbone: ExportOptio
   }
 }
 
-function unmergedModel({ adapter, backbone }: ExportOptions): OnnxModel {
+function unmergedModel(adapter: Adapter, backbone: Backbone | null): OnnxModel {
   const { architecture, tensors: base } = requireBackbone(adapter, backbone);
   const { method: { id, options }, classes } = adapter.manifest;
   const model = { architecture, method: findMethod(id), options, classes: classes.length };
@@ -75,6 +77,6 @@ function unmergedModel({ adapter, backbone }: ExportOptions): OnnxModel {
 
 /** Without the passes that only arrange work for one machine. */
 async function graphFor(program: Program, constants: HostTensors): Promise<Uint8Array> {
-  const traced = optimize(await trace({ program, state: {}, constants }), { without: ['chunk-rows', 'free-early'] });
-  return writeOnnx(traced, { dialect: portableDialect, constants, constantsAs: 'feeds' });
+  const traced = optimize(await trace({ program, state: {}, constants }), { without: ['free-early'] });
+  return writeOnnx(traced, { dialect: portableDialect, where: 'export to ONNX', constants, constantsAs: 'feeds' });
 }

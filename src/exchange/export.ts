@@ -2,6 +2,8 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { UserError } from '../common/errors';
+import { channelNormalization } from '../common/normalization';
+import type { ChannelNormalization } from '../common/trial';
 import { cannotHold, type BackboneAtHand, type ExchangedAdapter } from '../interop/exchanged';
 import type { FloatTensor, FloatTensors } from '../interop/float-tensors';
 import type { Dialect } from '../interop/module-names';
@@ -31,9 +33,9 @@ export interface Exported {
 }
 
 /** adapter_config.json, adapter_model.safetensors and a README that says how to load them. */
-export async function exportPeft({ adapter, out, backbone }: ExportOptions, dialect: Dialect): Promise<Exported> {
-  refuseProjection(adapter);
-  if (backbone) checkBackbone(adapter, backbone);
+export async function exportPeft({ adapter: given, out, backbone }: ExportOptions, dialect: Dialect): Promise<Exported> {
+  refuseProjection(given);
+  const adapter = onBackbone(given, backbone);
   const content = methodToPeft(exchanged(adapter), dialect, atHand(adapter, backbone));
   await writePeftFolder(out, content);
   await fs.writeFile(path.join(out, 'README.md'), loadingText({ form: 'peft', dialect, manifest: adapter.manifest }));
@@ -41,30 +43,46 @@ export async function exportPeft({ adapter, out, backbone }: ExportOptions, dial
 }
 
 /** config.json with the study's flags, and init.safetensors. */
-export async function exportStudy({ adapter, out }: ExportOptions): Promise<Exported> {
-  refuseProjection(adapter);
-  const { manifest } = adapter, { method, backbone: { architecture, name }, classes, normalization } = manifest;
+export async function exportStudy({ adapter: given, out, backbone }: ExportOptions): Promise<Exported> {
+  refuseProjection(given);
+  const adapter = onBackbone(given, backbone);
+  const { manifest } = adapter, { method, backbone: { architecture, name }, classes, normalization, resize } = manifest;
   const { preNorm, layerScale, qkvBias, hidden, width } = architecture;
   if (preNorm || layerScale || !qkvBias || hidden !== 4 * width) {
     throw cannotHold('the backbone is no plain ViT, and the study\'s code has other classes for those', 'Export for PEFT, or merged.');
   }
   const params = studyParamsOf(method, architecture);
-  const { std: [std] } = normalization;
   const { trainable, head } = countParameters({ architecture, method: findMethod(method.id), options: method.options, classes: classes.length });
   await writeStudyFolder(out, {
     tensors: exchanged(adapter).tensors,
     config: {
       method: method.id, num_classes: classes.length, class_names: classes, base: name,
       inserted_parameters_no_head: trainable, trainable_with_head: trainable + head,
-      study_params: { ...params, normalized: std !== 1 },
+      images: { normalization, resize }, // the flag says less
+      study_params: { ...params, normalized: !isNormalization(normalization, 'none') },
     },
   });
-  return { files: ['config.json', 'init.safetensors'], remarks: [] };
+  return { files: ['config.json', 'init.safetensors'], remarks: studyRemarks(manifest) };
+}
+
+/** Where the study's code would prepare images otherwise than in training. */
+function studyRemarks({ normalization, resize }: Adapter['manifest']): string[] {
+  const isKnown = (['none', '0.5'] as const).some(name => isNormalization(normalization, name));
+  return [
+    ...isKnown ? [] : [`the study's "normalized" means mean and deviation 0.5; these images need mean [${normalization.mean.join(', ')}] and deviation [${normalization.std.join(', ')}].`],
+    ...resize === 'crop' ? ['the study\'s code stretches images; crop them to the centre before, as they were in training.'] : [],
+  ];
+}
+
+function isNormalization({ mean, std }: ChannelNormalization, name: 'none' | '0.5'): boolean {
+  const known = channelNormalization(name);
+  return [...mean, ...std].join() === [...known.mean, ...known.std].join();
 }
 
 /** A whole model with the adapter folded in, by timm's or transformers' names, with the configuration files of that library. */
-export async function exportMerged({ adapter, out, backbone }: ExportOptions, dialect: 'timm' | 'hf'): Promise<Exported> {
-  refuseProjection(adapter);
+export async function exportMerged({ adapter: given, out, backbone }: ExportOptions, dialect: 'timm' | 'hf'): Promise<Exported> {
+  refuseProjection(given);
+  const adapter = onBackbone(given, backbone);
   const merged = mergedTensors(adapter, backbone);
   const { architecture } = adapter.manifest.backbone;
   if (dialect === 'timm') checkTimmHolds(architecture);
@@ -98,6 +116,14 @@ export function requireBackbone(adapter: Adapter, backbone: Backbone | null): Ba
   if (!backbone) throw new UserError({ what: `this needs the backbone, ${adapter.manifest.backbone.name}`, where: adapter.folder, remedy: 'Name it with --backbone.' });
   checkBackbone(adapter, backbone);
   return backbone;
+}
+
+/** The adapter on the backbone at hand, whose shape is then known where the manifest only guessed. UserError for another backbone. */
+export function onBackbone(adapter: Adapter, backbone: Backbone | null): Adapter {
+  if (!backbone) return adapter;
+  checkBackbone(adapter, backbone);
+  const { manifest } = adapter;
+  return { ...adapter, manifest: { ...manifest, backbone: { ...manifest.backbone, architecture: backbone.architecture } } };
 }
 
 /** A head on CLIP's projection divides by a length, which no linear classifier does. */

@@ -29,7 +29,8 @@ export function guessArchitecture({ shapes, imageSize, patch }: KnownShapes, rem
 function hiddenOf(shapes: KnownShapes['shapes'], width: number): number {
   for (const [name, shape] of Object.entries(shapes)) {
     if (/\.mlp\.fc1\.(bias|weight)$/.test(name) || /\.mlp\.fc1\.lora_B$/.test(name) || /\.mlp\.ssf_scale_hidden$/.test(name)) return shape[0]!;
-    if (/\.mlp\.fc2\.(lora_A|ia3_l)$/.test(name)) return shape[1]!;
+    // PEFT scales a layer's input by [1, in] and its output by [out, 1].
+    if (/\.mlp\.fc2\.lora_A$/.test(name) || (/\.mlp\.fc2\.ia3_l$/.test(name) && shape[0] === 1)) return shape[1]!;
   }
   return 4 * width;
 }

@@ -60,22 +60,23 @@ interface Read extends ExchangedAdapter {
   architecture: Architecture;
   /** What the source itself says of how images are prepared. */
   normalization: ChannelNormalization | null;
+  resize: AdapterManifest['resize'] | null;
   remarks: string[];
 }
 
 async function readFromPeft(options: ImportOptions): Promise<Read> {
   const peft = await readPeftFolder(options.folder);
-  const remarks: string[] = [];
-  const backbone = atHand(options, () => guessArchitecture(shapesOfPeft(peft), remarks));
-  const { method, tensors } = methodFromPeft(peft, backbone);
   if (!peft.head) {
     throw new UserError({
       what: `there is no classifier in it${peft.baseModel ? ` (backbone: ${peft.baseModel})` : ''}`, where: options.folder,
       remedy: 'Save it with modules_to_save=["head"] (timm) or ["classifier"] (transformers), so that the trained classifier travels with it.',
     });
   }
+  const remarks: string[] = [];
+  const backbone = atHand(options, () => guessArchitecture(shapesOfPeft(peft), remarks));
+  const { method, tensors } = methodFromPeft(peft, backbone);
   return {
-    source: 'Hugging Face PEFT', method, architecture: backbone.architecture, normalization: null, remarks,
+    source: 'Hugging Face PEFT', method, architecture: backbone.architecture, normalization: null, resize: null, remarks,
     tensors: { ...tensors, 'head.weight': peft.head.weight, 'head.bias': peft.head.bias },
   };
 }
@@ -85,8 +86,8 @@ async function readFromStudy(options: ImportOptions): Promise<Read> {
   const remarks: string[] = [];
   const { architecture } = atHand(options, () => guessArchitecture(shapesOfStudy(study), remarks));
   return {
-    source: 'the study', method: methodOfStudy(study), architecture, tensors: study.tensors, remarks,
-    normalization: typeof study.params.normalized === 'boolean' ? channelNormalization(study.params.normalized ? '0.5' : 'none') : null,
+    source: 'the study', method: methodOfStudy(study), architecture, tensors: study.tensors, remarks, resize: study.images?.resize ?? null,
+    normalization: study.images?.normalization ?? (typeof study.params.normalized === 'boolean' ? channelNormalization(study.params.normalized ? '0.5' : 'none') : null),
   };
 }
 
@@ -114,7 +115,7 @@ function complete(read: Read, { folder, backbone, classes, normalization }: Impo
       backbone: { name: backbone?.name ?? 'unknown', fingerprint: backbone?.fingerprint ?? null, architecture },
       classes: classes ? [...classes] : Array.from({ length: count }, (_, i) => String(i)),
       normalization: normalization ?? read.normalization ?? backbone?.normalization ?? channelNormalization('0.5'),
-      resize: 'stretch', certificate: null,
+      resize: read.resize ?? 'stretch', certificate: null,
     },
   };
 }

@@ -19,12 +19,12 @@ export type HttpResponse = Response;
 const CONNECT_MILLISECONDS = 30_000;
 const SILENCE_MILLISECONDS = 60_000;
 
-/** Sends a GET request and resolves with whatever status came back; a name and password in the address go into a header. Throws a NetworkError when nothing did. */
+/** Sends a GET request and resolves with whatever status came back; a name and password in the address go into a header. Throws a NetworkError when nothing did, a UserError for a proxy that is no address. */
 export async function get(address: string, { headers = {}, signal }: RequestOptions = {}): Promise<HttpResponse> {
-  const { url, headers: own } = withoutCredentials(address);
+  const { url, headers: own } = withoutCredentials(address), dispatcher = agent();
   try {
     // Without "identity" a server may compress, and Range would count other bytes.
-    return await fetch(url, { headers: { 'accept-encoding': 'identity', ...own, ...headers }, dispatcher: agent(), ...signal && { signal } });
+    return await fetch(url, { headers: { 'accept-encoding': 'identity', ...own, ...headers }, dispatcher, ...signal && { signal } });
   } catch (error) {
     signal?.throwIfAborted();
     throw new NetworkError(url, error);

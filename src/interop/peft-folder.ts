@@ -33,8 +33,6 @@ export interface PeftFolder {
   modules: PeftModule[];
   dropout: number;
   rsLora: boolean;
-  /** lora_alpha and r where the layers have no pattern of their own. */
-  alpha: number;
   head: { weight: FloatTensor; bias: FloatTensor } | null;
   /** What PEFT noted of the backbone. */
   baseModel: string | null;
@@ -63,8 +61,14 @@ export async function readPeftFolder(folder: string): Promise<PeftFolder> {
   const { modules, head, dialect } = sortTensors(await readTensors(folder), { config, folder });
   return {
     folder, kind, modules, head, dialect, baseModel: config.base_model_name_or_path ?? null,
-    dropout: config.lora_dropout ?? 0, rsLora: config.use_rslora ?? false, alpha: config.lora_alpha ?? 8,
+    dropout: config.lora_dropout ?? 0, rsLora: config.use_rslora ?? false,
   };
+}
+
+/** What a method becomes: its kind's own settings beside the target modules, and the tensors by layer name. */
+export interface PeftForm {
+  config: Record<string, unknown>;
+  modules: { name: string; tensors: FloatTensors }[];
 }
 
 export interface PeftFolderToWrite {
@@ -188,36 +192,39 @@ function addToModule(modules: Map<string, PeftModule>, { key, name, tensor }: { 
   if (match[1] === 'base_layer') {
     throw new UserError({ what: `biases were trained with it (bias="${context.config.bias ?? ''}"), and no method here trains both`, where, remedy: 'Train with bias="none", or merge the adapter in PEFT and use the result as a backbone.' });
   }
-  const module = modules.get(moduleName) ?? { path: place.path, third: place.third, name: moduleName, tensors: {}, scale: 1, onInput: isFeedForward(moduleName, context.config) };
+  const module = modules.get(moduleName) ?? { path: place.path, third: place.third, name: moduleName, tensors: {}, scale: 1, onInput: isFeedForward(moduleName, context) };
   const part = match[1] === 'ln_tuning_layers' ? match[2]! : match[1]!;
   module.tensors[part] = tensor;
-  if (part === 'lora_A') module.scale = scaleOf(moduleName, tensor.shape[0]!, context.config);
+  if (part === 'lora_A') module.scale = scaleOf(moduleName, tensor.shape[0]!, context);
   modules.set(moduleName, module);
   return place.dialects;
 }
 
-function scaleOf(name: string, rank: number, { lora_alpha: alpha = 8, alpha_pattern: pattern, use_rslora: rsLora }: Config): number {
-  const own = Object.entries(pattern ?? {}).find(([key]) => matchesPattern(key, name))?.[1] ?? alpha;
+function scaleOf(name: string, rank: number, { config, folder }: SortContext): number {
+  const { lora_alpha: alpha = 8, alpha_pattern: pattern, use_rslora: rsLora } = config;
+  // PEFT: the end of the layer's name, a regular expression.
+  const matches = (end: string) => isEnd(end, name) || regularExpression(end, { key: 'alpha_pattern', folder, before: '(.*\\.)?' }).test(name);
+  const own = Object.entries(pattern ?? {}).find(([end]) => matches(end))?.[1] ?? alpha;
   return own / (rsLora ? Math.sqrt(rank) : rank);
 }
 
-/** PEFT: the end of the layer's name, a regular expression. */
-function matchesPattern(pattern: string, name: string): boolean {
-  if (name === pattern || name.endsWith(`.${pattern}`)) return true;
-  try {
-    return new RegExp(`^(.*\\.)?(${pattern})$`).test(name);
-  } catch {
-    return false;
-  }
+function isFeedForward(name: string, { config: { feedforward_modules: modules }, folder }: SortContext): boolean {
+  if (typeof modules === 'string') return regularExpression(modules, { key: 'feedforward_modules', folder }).test(name);
+  return (modules ?? []).some(end => isEnd(end, name));
 }
 
-function isFeedForward(name: string, { feedforward_modules: modules }: Config): boolean {
-  if (typeof modules === 'string') {
-    try {
-      return new RegExp(`^(${modules})$`).test(name);
-    } catch {
-      return false;
-    }
+function isEnd(end: string, name: string): boolean {
+  return name === end || name.endsWith(`.${end}`);
+}
+
+/** Python's and JavaScript's regular expressions differ where few people go: UserError for one that has no meaning here. */
+function regularExpression(source: string, { key, folder, before = '' }: { key: string; folder: string; before?: string }): RegExp {
+  try {
+    return new RegExp(`^${before}(${source})$`);
+  } catch (cause) {
+    throw new UserError({
+      what: 'this regular expression of Python\'s cannot be read here', where: `${path.join(folder, peftConfigFile)} ("${key}": "${source}")`,
+      remedy: 'Write plain layer names instead.', cause,
+    });
   }
-  return (modules ?? []).some(end => name === end || name.endsWith(`.${end}`));
 }

@@ -4,7 +4,7 @@ import type { Architecture } from '../common/trial';
 import { type BackboneAtHand, type ExchangedAdapter, cannotHold, mergeInstead } from './exchanged';
 import { type FloatTensor, type FloatTensors, rowsOf, scaled, stackRows, zeros } from './float-tensors';
 import { type Dialect, type Place, type Third, placeName, thirds } from './module-names';
-import type { PeftFolder, PeftModule } from './peft-folder';
+import type { PeftFolder, PeftForm, PeftModule } from './peft-folder';
 
 /** Layers of a block, and the patch embedding, as options call them. */
 type Layer = 'qkv' | 'proj' | 'fc1' | 'fc2' | 'patch_embed';
@@ -54,14 +54,8 @@ export function lowRankFromPeft(folder: PeftFolder, { architecture }: BackboneAt
   return { method: { id, options: id === 'lora' ? { ...options, variant: 'original' } : { ...options } }, tensors };
 }
 
-/** What PEFT's config says beside the target modules, and the tensors by layer name. */
-export interface PeftLowRank {
-  config: Record<string, unknown>;
-  modules: { name: string; tensors: FloatTensors }[];
-}
-
 /** In PEFT's form for a dialect; UserError where a part of the method has no place in it. */
-export function lowRankToPeft({ method, tensors }: ExchangedAdapter, dialect: Dialect, backbone: BackboneAtHand): PeftLowRank {
+export function lowRankToPeft({ method, tensors }: ExchangedAdapter, dialect: Dialect, backbone: BackboneAtHand): PeftForm {
   const options = method.options as unknown as LowRankOptions & { sharing: LowRankOptions['sharing'] | null; variant?: string };
   const sharing = options.sharing ?? (options.variant === 'study' ? 'fused' : 'separate');
   const scale = options.alpha === null ? 1 : options.alpha / (options.rankStabilized ? Math.sqrt(options.rank) : options.rank);

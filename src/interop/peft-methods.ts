@@ -1,8 +1,7 @@
 /** Which method a PEFT adapter is, and how PEFT holds a method: what each can say of the other, and refusals with reasons. */
 import { type BackboneAtHand, type ExchangedAdapter, cannotHold, mergeInstead } from './exchanged';
-import type { FloatTensors } from './float-tensors';
 import { type Dialect, layerEnd, placeName, usualEnd } from './module-names';
-import type { PeftFolder, PeftFolderToWrite } from './peft-folder';
+import type { PeftFolder, PeftFolderToWrite, PeftForm } from './peft-folder';
 import { lowRankFromPeft, lowRankToPeft } from './peft-low-rank';
 import { normsFromPeft, normsToPeft } from './peft-norms';
 import { scalesFromPeft, scalesToPeft } from './peft-scales';
@@ -17,11 +16,6 @@ export function methodFromPeft(folder: PeftFolder, backbone: BackboneAtHand): Ex
   }
 }
 
-/** The layers' tensors and the kind's own settings. */
-export interface PeftForm {
-  config: Record<string, unknown>;
-  modules: { name: string; tensors: FloatTensors }[];
-}
 type Writer = (adapter: ExchangedAdapter, dialect: Dialect, backbone: BackboneAtHand) => PeftForm;
 
 const writers: Record<string, { type: PeftFolder['kind']; write: Writer }> = {

@@ -4,8 +4,7 @@ import type { Architecture } from '../common/trial';
 import { type BackboneAtHand, type ExchangedAdapter, cannotHold } from './exchanged';
 import type { FloatTensors } from './float-tensors';
 import { type Dialect, placeName } from './module-names';
-import type { PeftFolder } from './peft-folder';
-import type { PeftForm } from './peft-methods';
+import type { PeftFolder, PeftForm } from './peft-folder';
 
 /** LayerNorms that PEFT left alone keep the backbone's values, for which the backbone must be at hand. */
 export function normsFromPeft({ modules, folder }: PeftFolder, { architecture, base }: BackboneAtHand): ExchangedAdapter {

@@ -4,8 +4,7 @@ import type { Architecture } from '../common/trial';
 import type { BackboneAtHand, ExchangedAdapter } from './exchanged';
 import { type FloatTensor, type FloatTensors, rowsOf, stackRows } from './float-tensors';
 import { type Dialect, placeName, thirds, type Third, usualEnd } from './module-names';
-import type { PeftFolder, PeftModule } from './peft-folder';
-import type { PeftForm } from './peft-methods';
+import type { PeftFolder, PeftForm, PeftModule } from './peft-folder';
 
 const layers = ['proj', 'fc1', 'fc2'] as const;
 type Target = Third | typeof layers[number];
@@ -29,8 +28,9 @@ export function scalesFromPeft({ modules, folder }: PeftFolder, { architecture }
   const mixed = [...feedforward].find(target => outputs.has(target));
   if (mixed) throw new UserError({ what: `${mixed} is scaled at its input in some blocks and at its output in others`, where: folder, remedy: 'Merge the adapter with merge_and_unload in PEFT, and use the result as a backbone.' });
   const all = new Set([...feedforward, ...outputs]);
-  const targets = [...thirds, ...layers].filter(target => all.has(target) && isScaled(target, factors));
-  const options: ScaleOptions = { targets: targets.length ? targets : [...all], feedforward: targets.filter(target => feedforward.has(target)) };
+  const given = [...thirds, ...layers].filter(target => all.has(target)), scaled = given.filter(target => isScaled(target, factors));
+  const targets = scaled.length ? scaled : given;
+  const options: ScaleOptions = { targets, feedforward: targets.filter(target => feedforward.has(target)) };
   const tensors: FloatTensors = {};
   for (let block = 0; block < architecture.depth; block++) {
     for (const target of options.targets) {

@@ -10,7 +10,7 @@ export interface SafetensorsFile {
   path: string;
   metadata: Record<string, string>;
   tensors: ReadonlyMap<string, TensorEntry>;
-  /** An F32, F16 or BF16 tensor as float32; UserError for another dtype or name. */
+  /** Floating point of 16 to 64 bits as float32; UserError for another dtype or name. */
   read(name: string): Promise<Float32Array>;
   /** The bytes as they are in the file. */
   readRaw(name: string): Promise<Uint8Array>;
@@ -111,13 +111,14 @@ function findEntry(file: string, tensors: ReadonlyMap<string, TensorEntry>, name
 
 function wrongDtype(file: string, name: string, dtype: string): UserError {
   return new UserError({
-    what: `numbers of dtype F32, F16 or BF16 are needed, and these are ${dtype}`,
+    what: `numbers of dtype F64, F32, F16 or BF16 are needed, and these are ${dtype}`,
     where: `${file} (tensor '${name}')`, remedy: 'Save the tensor as float32 or float16.',
   });
 }
 
 /** Node runs on little-endian machines only, as the format is: the bytes are the numbers. */
 const toFloat: Record<string, (buffer: ArrayBuffer) => Float32Array> = {
+  F64: buffer => Float32Array.from(new Float64Array(buffer)),
   F32: buffer => new Float32Array(buffer),
   F16: buffer => halfToFloat(new Uint16Array(buffer)),
   BF16: buffer => bfloatToFloat(new Uint16Array(buffer)),

@@ -17,12 +17,14 @@ const startTensorFile = 'init.safetensors';
 const flag = z.boolean().nullish();
 const count = z.union([z.int(), z.string()]).nullish();
 const factor = z.union([z.number(), z.string()]).nullish();
+const mode = z.enum(['parallel', 'sequential_before', 'sequential_after']).nullish();
+const layerNorm = z.enum(['before', 'after']).nullish();
 const studyParams = z.looseObject({
   full: flag, bitfit: flag, ln: flag, difffit: flag, ssf: flag,
   vpt_mode: z.string().nullish(), vpt_num: count, vpt_layer: count,
   lora_bottleneck: count, fact_type: z.string().nullish(), fact_dim: count, fact_scaler: factor, vqt_num: count,
-  ft_attn_module: z.string().nullish(), ft_attn_mode: z.string().nullish(), ft_attn_ln: z.string().nullish(),
-  ft_mlp_module: z.string().nullish(), ft_mlp_mode: z.string().nullish(), ft_mlp_ln: z.string().nullish(),
+  ft_attn_module: z.string().nullish(), ft_attn_mode: mode, ft_attn_ln: layerNorm,
+  ft_mlp_module: z.string().nullish(), ft_mlp_mode: mode, ft_mlp_ln: layerNorm,
   adapter_bottleneck: count, adapter_scaler: factor, convpass_bottleneck: count, convpass_scaler: factor,
   repadapter_bottleneck: count, repadapter_scaler: factor, repadapter_group: count,
   block_index: z.unknown().optional(), attention_index: z.unknown().optional(), mlp_index: z.unknown().optional(),
@@ -30,9 +32,18 @@ const studyParams = z.looseObject({
 });
 export type StudyParams = z.output<typeof studyParams>;
 
+const triple = z.tuple([z.number(), z.number(), z.number()]);
+const studyConfig = z.looseObject({
+  study_params: z.looseObject({}).transform(withDefaults).pipe(studyParams),
+  images: z.object({ normalization: z.object({ mean: triple, std: triple }), resize: z.enum(['stretch', 'crop']) }).optional(),
+});
+
 export interface StudyFolder {
   folder: string;
+  /** With the defaults of the study's code for what is not given. */
   params: StudyParams;
+  /** How images are prepared, in full; only what PEFT Lab exported says so. */
+  images: z.output<typeof studyConfig>['images'];
   /** Without the aliases under which its state dict repeats shared modules. */
   tensors: FloatTensors;
 }
@@ -50,12 +61,13 @@ export async function readStudyFolder(folder: string): Promise<StudyFolder> {
   } catch (cause) {
     throw new UserError({ what: `it cannot be read as JSON (${(cause as Error).message})`, where, remedy: 'Write {"study_params": {...}} with the flags of the run.', cause });
   }
-  const parsed = z.looseObject({ study_params: studyParams }).safeParse(json);
+  const parsed = studyConfig.safeParse(json);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     throw new UserError({ what: `${issue!.path.join('.') || 'the file'}: ${issue!.message}`, where, remedy: 'Write {"study_params": {...}} with the flags of the run.' });
   }
-  return { folder, params: parsed.data.study_params, tensors: withoutAliases(await readFloatTensors(await tensorFile(folder))) };
+  const { study_params: params, images } = parsed.data;
+  return { folder, params, images, tensors: withoutAliases(await readFloatTensors(await tensorFile(folder))) };
 }
 
 export async function writeStudyFolder(folder: string, { config, tensors }: { config: Record<string, unknown>; tensors: FloatTensors }): Promise<void> {
@@ -91,11 +103,11 @@ export function methodOfStudy({ params: p, folder }: Pick<StudyFolder, 'params' 
     isSet(p.ln) && { id: 'ln', options: {} },
     isSet(p.ssf) && { id: 'ssf', options: {} },
     p.vpt_mode && promptsOf(p, where),
-    number(p.lora_bottleneck, 0) > 0 && { id: 'lora', options: { rank: number(p.lora_bottleneck), variant: 'study' } },
-    p.fact_type && { id: `fact-${p.fact_type}`, options: { rank: number(p.fact_dim), scale: number(p.fact_scaler, 1) } },
+    number(p.lora_bottleneck) > 0 && { id: 'lora', options: { rank: number(p.lora_bottleneck), variant: 'study' } },
+    p.fact_type && { id: `fact-${p.fact_type}`, options: { rank: number(p.fact_dim), scale: number(p.fact_scaler) } },
     (p.ft_attn_module ?? p.ft_mlp_module) && moduleOf(p, where),
   ].filter((method): method is StudyMethod => Boolean(method));
-  if (number(p.vqt_num, 0) > 0) {
+  if (number(p.vqt_num) > 0) {
     throw new UserError({
       what: '"vqt_num" is set, and the released code for VQT computes something else than VQT: its queries do not reach the classifier', where,
       remedy: 'Train with the method "vqt", which is as the paper has it.',
@@ -103,7 +115,7 @@ export function methodOfStudy({ params: p, folder }: Pick<StudyFolder, 'params' 
   }
   const selected = (['block_index', 'attention_index', 'mlp_index'] as const).find(key => !isNothing(p[key]));
   if (selected) throw new UserError({ what: `"${selected}" is set; which tensors it trains depends on how the study matched names`, where, remedy: 'Train with the method "selective", which takes exact indices.' });
-  if (number(p.merge_factor, 1) !== 1) throw new UserError({ what: `"merge_factor" is ${p.merge_factor}: the adapter was scaled for WiSE`, where, remedy: 'Import the adapter with merge_factor 1.' });
+  if (number(p.merge_factor) !== 1) throw new UserError({ what: `"merge_factor" is ${p.merge_factor}: the adapter was scaled for WiSE`, where, remedy: 'Import the adapter with merge_factor 1.' });
   if (found.length > 1) return combined(found, where);
   return found[0] ?? { id: 'linear', options: {} };
 }
@@ -133,17 +145,27 @@ function moduleOf(p: StudyParams, where: string): StudyMethod {
   if (module === 'adapter') return adapterOf(p, where);
   if (!attention || !mlp) throw new UserError({ what: `${module} is in the ${attention ? 'attention' : 'MLP'} branch alone`, where, remedy: `${module} in both branches can be imported.` });
   switch (module) {
-    case 'convpass': return { id: 'convpass', options: { bottleneck: number(p.convpass_bottleneck), scale: number(p.convpass_scaler, 10) } };
-    case 'repadapter': return { id: 'repadapter', options: { bottleneck: number(p.repadapter_bottleneck), groups: number(p.repadapter_group, 2), scale: number(p.repadapter_scaler, 1) } };
+    case 'convpass':
+      requireFlags(p, { ft_attn_mode: 'parallel', ft_mlp_mode: 'parallel', ft_attn_ln: 'after', ft_mlp_ln: 'after' }, { module, where });
+      return { id: 'convpass', options: { bottleneck: number(p.convpass_bottleneck), scale: number(p.convpass_scaler) } };
+    case 'repadapter':
+      requireFlags(p, { ft_attn_mode: 'sequential_before', ft_mlp_mode: 'sequential_before' }, { module, where });
+      return { id: 'repadapter', options: { bottleneck: number(p.repadapter_bottleneck), groups: number(p.repadapter_group), scale: number(p.repadapter_scaler) } };
     default: throw new UserError({ what: `the module "${module}" is unknown`, where, remedy: 'Known are adapter, convpass and repadapter.' });
   }
+}
+
+/** Refuses a module that stands elsewhere than its method has it. */
+function requireFlags(p: StudyParams, needed: Partial<StudyParams>, { module, where }: { module: string; where: string }): void {
+  const strange = Object.keys(needed).find(key => p[key] !== needed[key]);
+  if (strange) throw new UserError({ what: `"${strange}" is "${String(p[strange])}", and ${module} is only known with "${String(needed[strange])}"`, where, remedy: `Only ${module} that stands where its authors have it can be imported.` });
 }
 
 /** The forms that have names, and the free form for the others. */
 function adapterOf(p: StudyParams, where: string): StudyMethod {
   const { ft_attn_module: attention, ft_mlp_module: mlp } = p;
   const learnable = p.adapter_scaler === 'learnable_scalar';
-  const size = { bottleneck: number(p.adapter_bottleneck), ...learnable ? { scale: 1, learnableScale: true } : { scale: number(p.adapter_scaler, 0.1) } };
+  const size = { bottleneck: number(p.adapter_bottleneck), ...learnable ? { scale: 1, learnableScale: true } : { scale: number(p.adapter_scaler) } };
   const modes = new Set([...attention ? [p.ft_attn_mode] : [], ...mlp ? [p.ft_mlp_mode] : []]);
   const [mode] = modes;
   if (modes.size > 1) throw new UserError({ what: `adapters are ${[...modes].join(' and ')}`, where, remedy: 'Adapters of one position can be imported.' });
@@ -174,6 +196,10 @@ const defaults: Record<string, unknown> = {
   repadapter_init: 'lora_xavier', repadapter_scaler: 1, repadapter_group: 2, bitfit: false, vqt_num: 0, vqt_dropout: 0, ln: false,
   difffit: false, full: false, merge_factor: 1,
 };
+
+function withDefaults(flags: Flags): Flags {
+  return { ...defaults, ...Object.fromEntries(Object.entries(flags).filter(([, value]) => value !== null)) };
+}
 
 type Flags = Record<string, unknown>;
 type Options = Record<string, unknown>;
@@ -230,9 +256,10 @@ function ownFlags({ id, options }: StudyMethod): Flags {
   return flags;
 }
 
-function loraFlags({ rank, alpha, targets, blocks, sharing, variant }: Options): Flags | string {
+function loraFlags({ rank, alpha, rankStabilized, targets, blocks, sharing, variant }: Options): Flags | string {
   if (sharing === 'separate' || (isNothing(sharing) && variant !== 'study')) return 'the study\'s code shares one A among query, key and value';
-  if (!isNothing(alpha) && alpha !== rank) return 'the study\'s code has no factor alpha / rank';
+  const scale = isNothing(alpha) ? 1 : Number(alpha) / (rankStabilized ? Math.sqrt(Number(rank)) : Number(rank));
+  if (scale !== 1) return `the study's code has no factor alpha / ${rankStabilized ? 'sqrt(rank)' : 'rank'}`;
   if (!isNothing(blocks) || [...targets as string[]].sort().join() !== 'k,q,v') return 'the study\'s code adapts query, key and value of all blocks';
   return { lora_bottleneck: rank };
 }
@@ -264,8 +291,8 @@ function isNothing(value: unknown): boolean {
 }
 
 /** Its command line leaves some numbers as text. */
-function number(value: number | string | null | undefined, absent?: number): number {
-  const found = value === null || value === undefined ? absent : Number(value);
-  if (found !== undefined && Number.isFinite(found)) return found;
+function number(value: number | string | null | undefined): number {
+  const found = Number(value ?? NaN);
+  if (Number.isFinite(found)) return found;
   throw new UserError({ what: `"${value ?? 'nothing'}" stands where a number is needed`, where: studyConfigFile, remedy: 'Correct study_params.' });
 }

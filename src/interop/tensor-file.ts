@@ -10,7 +10,7 @@ export interface TensorFile {
   /** Empty for npz. */
   metadata: Readonly<Record<string, string>>;
   tensors: ReadonlyMap<string, { dtype: string; shape: readonly number[] }>;
-  /** Floating point of any width as float32, row-major; UserError for another dtype or name. */
+  /** Floating point of 16 to 64 bits as float32, row-major; UserError for another dtype or name. */
   read(name: string): Promise<Float32Array>;
   close(): Promise<void>;
 }

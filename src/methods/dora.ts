@@ -4,10 +4,11 @@
  *   W' = m (W + s B A) / ||W + s B A||,   y = W' x + b
  *
  * with the norm of each row (each output's weights) and m [out] the trained magnitudes, which start at the norms of W. The
- * norm counts as a constant for the gradient (section 4.3 of the paper), and dropout acts on the update's input alone, both
- * as in Hugging Face's PEFT:
+ * norm counts as a constant for the gradient (section 4.3 of the paper), as in Hugging Face's PEFT:
  *
  *   y = g * (W x) + g * s B A Dropout(x) + b,   g = m / ||W + s B A||
+ *
+ * Dropout, 0 unless asked for, acts on the update's input alone. PEFT's drops that of (g - 1) W x too.
  *
  * A ~ U(+-1 / sqrt(in)), B = 0: the identity at the start. Parameters: those of LoRA and one a row. Fold: the weight is W'.
  */
@@ -15,11 +16,12 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import type { Architecture } from '../common/trial';
+import { refusesBlocks } from '../peft/blocks';
 import {
-  adaptedLayers, adaptedRows, addLowRank, countLowRank, isAdapted, lowRankMatrix, lowRankOptions, lowRankTensors, lowRankUpdate, refusesLowRank, weightShape, type LowRankForm,
+  adaptedLayers, adaptedRows, addLowRank, countLowRank, isAdapted, lowRankMatrix, lowRankOptions, lowRankTensors, lowRankUpdate, type LowRankForm,
 } from '../peft/low-rank';
 import { defineMethod, type FoldInput, type HookContext, type LinearSite, type TensorDeclaration } from '../peft/method';
-import { hasBias, linearPath } from '../vit/architecture';
+import { hasBias, linearPath, weightShape } from '../vit/architecture';
 import { detach } from '../vit/operations';
 
 const options = z.strictObject({
@@ -47,7 +49,7 @@ export default defineMethod({
     huggingFace: 'LORA with use_dora',
   },
   trains: [{ pattern: /^/, train: false }],
-  refuses: refusesLowRank,
+  refuses: refusesBlocks,
   tensors: declare,
   identityAtStart: () => true,
   act: { linearOutput: (y, x, site, context) => isAdapted(site, context, formOf(context.options)) ? adapted(y, x, site, context) : y },

@@ -14,7 +14,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import type { Architecture } from '../common/trial';
-import { product, transposed } from '../peft/matrices';
+import { product } from '../peft/matrices';
 import { defineMethod, type FoldInput, type HookContext } from '../peft/method';
 import {
   foldSharedFactors, refusesSharedFactors, sharedFactorHooks, sharedFactorOptions, sharedFactors, sharedFactorTensors, squareCount, type BlockSite,
@@ -96,7 +96,8 @@ function hostCoreOf(site: BlockSite, block: number, { architecture, trained }: F
     // [a, b, j] -> [j, b, a]
     case 'qkv': case 'proj': return Float32Array.from({ length: cores.length }, (_, i) =>
       cores[(i % rank * rank + Math.floor(i / rank) % rank) * count + Math.floor(i / rank ** 2)]!);
-    case 'fc1': return transposed(cores, rank, rank * count);
+    // [a, b j] -> [b j, a]
+    case 'fc1': return Float32Array.from({ length: cores.length }, (_, i) => cores[i % rank * rank * count + Math.floor(i / rank)]!);
     case 'fc2': return cores;
     default: return site satisfies never;
   }

@@ -12,7 +12,8 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
-import { addLowRank, adaptedLayers, countLowRank, lowRankOptions, lowRankTensors, lowRankUpdate, refusesLowRank, type LowRankForm } from '../peft/low-rank';
+import { refusesBlocks } from '../peft/blocks';
+import { addLowRank, adaptedLayers, countLowRank, lowRankOptions, lowRankTensors, lowRankUpdate, type LowRankForm } from '../peft/low-rank';
 import { defineMethod } from '../peft/method';
 import { linearPath } from '../vit/architecture';
 
@@ -40,7 +41,7 @@ export default defineMethod({
     huggingFace: 'LORA',
   },
   trains: [{ pattern: /^/, train: false }],
-  refuses: refusesLowRank,
+  refuses: refusesBlocks,
   tensors: (architecture, options) => lowRankTensors(architecture, formOf(options), inputs => options.variant === 'study'
     ? { a: { kind: 'normal', std: 0.02 }, b: { kind: 'normal', std: 0.02 } }
     : { a: { kind: 'uniform', limit: 1 / Math.sqrt(inputs) }, b: { kind: 'constant', value: 0 } }),

@@ -6,6 +6,7 @@
  */
 import { z } from 'zod';
 import type { Architecture } from '../common/trial';
+import { chosenBlocks, refusesBlocks } from '../peft/blocks';
 import { defineMethod, type TrainRule } from '../peft/method';
 import { baseParameters } from '../vit/architecture';
 
@@ -41,10 +42,7 @@ export default defineMethod({
     findings: 'Not in the study\'s tables; its released code has settings for the last three blocks.',
     checkedAgainst: ['PyTorch'],
   },
-  refuses({ depth }, { blocks }) {
-    const strange = blocks.find(block => block < -depth || block >= depth);
-    return strange === undefined ? null : `there is no block ${strange}: it has ${depth}, 0 to ${depth - 1}, or -${depth} to -1 from the end`;
-  },
+  refuses: refusesBlocks,
   trains: (architecture, options) => rules(architecture, options),
   identityAtStart: () => true,
   interpolation: { kind: 'weights' },
@@ -55,8 +53,4 @@ function rules(architecture: Architecture, options: Options): TrainRule[] {
   const pattern = new RegExp(`^blocks\\.(${chosenBlocks(architecture, options).join('|')})\\.(${options.parts.map(part => inside[part]).join('|')})\\.`);
   return baseParameters(architecture).some(({ name }) => pattern.test(name))
     ? [{ pattern, train: true }, { pattern: /^/, train: false }] : [{ pattern: /^/, train: false }];
-}
-
-function chosenBlocks({ depth }: Architecture, { blocks }: Options): number[] {
-  return [...new Set(blocks.map(block => (block < 0 ? depth + block : block)))];
 }

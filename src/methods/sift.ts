@@ -16,7 +16,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import type { Architecture } from '../common/trial';
 import { defineMethod, type FoldInput, type HookContext, type InitialInput, type LinearSite, type TensorDeclaration } from '../peft/method';
-import { linearPath } from '../vit/architecture';
+import { linearPath, weightShape } from '../vit/architecture';
 import { addAtIndices } from '../vit/operations';
 
 const targets = ['q', 'k', 'v', 'proj', 'fc1', 'fc2'] as const;
@@ -129,8 +129,9 @@ function slices(site: LinearSite, architecture: Architecture, { targets }: Optio
   return thirds.flatMap((third, i) => ((targets as readonly string[]).includes(third) ? [{ start: i * whole / 3, length: whole / 3 }] : []));
 }
 
-function elements(site: LinearSite, { width, hidden }: Architecture): number {
-  return site === 'qkv' ? 3 * width ** 2 : site === 'proj' ? width ** 2 : hidden * width;
+function elements(site: LinearSite, architecture: Architecture): number {
+  const [outputs, inputs] = weightShape(site, architecture);
+  return outputs * inputs;
 }
 
 function tensorNames(site: LinearSite, block: number): { values: string; indices: string } {

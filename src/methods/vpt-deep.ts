@@ -7,21 +7,18 @@
  * study: dropout 0.1 on the prompts with one mask for the whole batch. original: no dropout unless asked for, a mask
  * for each image. The order of the tokens is without effect, since prompts carry no position.
  */
-import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
-import { defineMethod, type HookContext } from '../peft/method';
-import { forEachImage } from '../vit/operations';
+import { defineMethod } from '../peft/method';
+import { promptDropout, promptRows, promptStart } from '../peft/prompts';
 
 const options = z.strictObject({
   prompts: z.int().positive().default(10).describe('Prompt tokens in each block.').meta({ search: [5, 10, 50, 100] }),
-  dropout: z.number().min(0).lt(1).nullable().default(null).describe('Dropout on the prompts; null: 0.1 in the study\'s variant, 0 in the original.'),
+  dropout: promptDropout,
   lastBlocks: z.int().positive().nullable().default(null).describe('Prompts in so many of the last blocks only; null: in all.'),
   variant: z.enum(['study', 'original']).default('study')
     .describe('study: one dropout mask for the batch; original: one for each image.'),
 });
-type Options = z.output<typeof options>;
-
 const promptTensor = 'vpt.prompt_embeddings';
 
 export default defineMethod({
@@ -40,25 +37,17 @@ export default defineMethod({
   },
   trains: [{ pattern: /^/, train: false }],
   refuses: ({ depth }, { lastBlocks }) => (lastBlocks !== null && lastBlocks > depth ? `it has ${depth} blocks, not ${lastBlocks}` : null),
-  tensors: ({ depth, width, patch }, { prompts, lastBlocks }) => [{
-    name: promptTensor, shape: [lastBlocks ?? depth, prompts, width], initial: { kind: 'uniform', limit: Math.sqrt(6 / (3 * patch ** 2 + width)) },
+  tensors: (architecture, { prompts, lastBlocks }) => [{
+    name: promptTensor, shape: [lastBlocks ?? architecture.depth, prompts, architecture.width], initial: promptStart(architecture),
   }],
   identityAtStart: () => 'random prompts take part in attention from the first step',
   act: {
     prompts(context) {
-      const { options: { prompts, variant, lastBlocks }, architecture: { width, depth }, batch, block, tensor } = context;
+      const { options: { prompts, lastBlocks }, architecture: { width, depth }, block, tensor } = context;
       const index = block - depth + (lastBlocks ?? depth);
       if (index < 0) return null;
-      const own = tf.reshape(tf.slice(tensor(promptTensor), [index, 0, 0], [1, prompts, width]), [prompts, width]);
-      return variant === 'study'
-        ? forEachImage(drop(own, context), batch)
-        : drop(forEachImage(own, batch), context);
+      return promptRows(tf.reshape(tf.slice(tensor(promptTensor), [index, 0, 0], [1, prompts, width]), [prompts, width]), context);
     },
   },
   interpolation: { refused: 'there are no prompts without effect to go to: even zeros take part in attention' },
 });
-
-function drop(prompts: Tensor, context: HookContext<Options>): Tensor {
-  const { dropout, variant } = context.options;
-  return context.dropout(prompts, dropout ?? (variant === 'study' ? 0.1 : 0), 'vpt');
-}

@@ -10,11 +10,11 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { defineMethod, type HookContext } from '../peft/method';
-import { forEachImage } from '../vit/operations';
+import { promptDropout, promptRows, promptStart } from '../peft/prompts';
 
 const options = z.strictObject({
   prompts: z.int().positive().default(10).describe('Prompt tokens.').meta({ search: [5, 10, 50, 100, 200] }),
-  dropout: z.number().min(0).lt(1).nullable().default(null).describe('Dropout on the prompts; null: 0.1 in the study\'s variant, 0 in the original.'),
+  dropout: promptDropout,
   variant: z.enum(['study', 'original']).default('study')
     .describe('study: taken off behind the first block, one dropout mask for the batch; original: through all blocks, a mask for each image.'),
 });
@@ -36,25 +36,17 @@ export default defineMethod({
     checkedAgainst: ['PyTorch'],
   },
   trains: [{ pattern: /^/, train: false }],
-  tensors: ({ width, patch }, { prompts }) => [{
-    name: promptTensor, shape: [1, prompts, width], initial: { kind: 'uniform', limit: Math.sqrt(6 / (3 * patch ** 2 + width)) },
-  }],
+  tensors: (architecture, { prompts }) => [{ name: promptTensor, shape: [1, prompts, architecture.width], initial: promptStart(architecture) }],
   identityAtStart: () => 'random prompts take part in attention from the first step',
   act: {
-    inputTokens: context => (context.options.variant === 'original' ? promptRows(context) : null),
-    prompts: context => (context.options.variant === 'study' && context.block === 0 ? promptRows(context) : null),
+    inputTokens: context => (context.options.variant === 'original' ? rows(context) : null),
+    prompts: context => (context.options.variant === 'study' && context.block === 0 ? rows(context) : null),
   },
   interpolation: { refused: 'there are no prompts without effect to go to: even zeros take part in attention' },
 });
 
 /** [prompts * batch, width]. */
-function promptRows(context: HookContext<Options>): Tensor {
-  const { options: { prompts, variant }, architecture: { width }, batch, tensor } = context;
-  const own = tf.reshape(tensor(promptTensor), [prompts, width]);
-  return variant === 'study' ? forEachImage(drop(own, context), batch) : drop(forEachImage(own, batch), context);
-}
-
-function drop(prompts: Tensor, context: HookContext<Options>): Tensor {
-  const { dropout, variant } = context.options;
-  return context.dropout(prompts, dropout ?? (variant === 'study' ? 0.1 : 0), 'vpt');
+function rows(context: HookContext<Options>): Tensor {
+  const { options: { prompts }, architecture: { width }, tensor } = context;
+  return promptRows(tf.reshape(tensor(promptTensor), [prompts, width]), context);
 }

@@ -14,6 +14,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import { defineMethod } from '../peft/method';
+import { promptStart } from '../peft/prompts';
 import { forEachImage } from '../vit/operations';
 
 const options = z.strictObject({
@@ -37,9 +38,9 @@ export default defineMethod({
     checkedAgainst: ['PyTorch'],
   },
   trains: [{ pattern: /^/, train: false }],
-  tensors: ({ depth, width, patch }, { prompts }) => [
-    { name: queryTensor, shape: [depth, prompts, width], initial: { kind: 'uniform', limit: Math.sqrt(6 / (3 * patch ** 2 + width)) } },
-    { name: weightTensor, shape: [1, depth * prompts + 1], initial: { kind: 'constant', value: 1 } },
+  tensors: (architecture, { prompts }) => [
+    { name: queryTensor, shape: [architecture.depth, prompts, architecture.width], initial: promptStart(architecture) },
+    { name: weightTensor, shape: [1, architecture.depth * prompts + 1], initial: { kind: 'constant', value: 1 } },
   ],
   identityAtStart: () => 'the classifier reads the queries\' outputs beside the class token',
   act: {

@@ -2,7 +2,7 @@
  * The adapter folder, a trial's product: adapter.safetensors holds every tensor that trained, head included, by name;
  * manifest.json says what it belongs to.
  */
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -11,7 +11,9 @@ import { UserError } from '../common/errors';
 import { replaceFile } from '../common/replace-file';
 import type { Architecture, ChannelNormalization } from '../common/trial';
 import type { HostTensors } from '../engine/program';
-import { openSafetensors, writeSafetensors } from '../interop/safetensors';
+import { fingerprintFile } from '../interop/fingerprint-file';
+import { readFloatTensors } from '../interop/float-tensors';
+import { writeSafetensors } from '../interop/safetensors';
 import { type ParityCertificate, certificateSchema } from './certificate';
 import { findMethod, parseMethodOptions } from './registry';
 import { adapterTensors } from './trainable';
@@ -49,7 +51,7 @@ export async function saveAdapter({ folder, manifest, tensors }: AdapterToSave):
   await fs.mkdir(folder, { recursive: true });
   const file = path.join(folder, tensorFile);
   await writeSafetensors(file, Object.fromEntries(Object.entries(tensors).map(([name, { shape, data }]) => [name, { shape, data }])), { format: 'pt' });
-  const content = { format: 'peft-lab-adapter', formatVersion: 1, libraryVersion, certificate: null, ...manifest, sha256: await checksum(file) };
+  const content = { format: 'peft-lab-adapter', formatVersion: 1, libraryVersion, certificate: null, ...manifest, sha256: await fingerprintFile(file) };
   const temporary = path.join(folder, `${manifestFile}.${randomUUID().slice(0, 8)}.tmp`);
   await fs.writeFile(temporary, `${JSON.stringify(content, null, 2)}\n`);
   await replaceFile(temporary, path.join(folder, manifestFile));
@@ -59,8 +61,8 @@ export async function saveAdapter({ folder, manifest, tensors }: AdapterToSave):
 export async function loadAdapter(folder: string): Promise<Adapter> {
   const { sha256, ...manifest } = await readManifest(folder);
   const file = path.join(folder, tensorFile);
-  const tensors = await readTensors(file);
-  if ((await checksum(file)) !== sha256) {
+  const tensors = await readFloatTensors(file);
+  if ((await fingerprintFile(file)) !== sha256) {
     throw new UserError({ what: `it does not belong to the ${manifestFile} beside it`, where: file, remedy: 'Train the adapter again, or copy both files together.' });
   }
   const adapter = { folder, manifest, tensors };
@@ -139,17 +141,6 @@ function parseJson(text: string): unknown {
   }
 }
 
-async function readTensors(file: string): Promise<HostTensors> {
-  const opened = await openSafetensors(file);
-  try {
-    const tensors: HostTensors = {};
-    for (const [name, { shape }] of opened.tensors) tensors[name] = { shape, data: await opened.read(name) };
-    return tensors;
-  } finally {
-    await opened.close();
-  }
-}
-
 /** Names and shapes are those that the manifest's method declares. */
 function checkTensors({ folder, manifest, tensors }: Adapter): void {
   const { method: { id, version, options }, backbone: { architecture }, classes } = manifest;
@@ -168,8 +159,4 @@ function checkTensors({ folder, manifest, tensors }: Adapter): void {
   const names = new Set(expected.map(({ name }) => name));
   const stranger = Object.keys(tensors).find(name => !names.has(name));
   if (stranger !== undefined) throw new UserError({ what: `tensor '${stranger}' is none of ${id}'s`, where, remedy: 'Train the adapter again.' });
-}
-
-async function checksum(file: string): Promise<string> {
-  return createHash('sha256').update(await fs.readFile(file)).digest('hex');
 }

@@ -26,7 +26,7 @@ type Context = HookContext<Record<string, unknown>>;
 export function combineMethods(given: readonly Part[]): Method {
   const refusal = refusalOf(given.map(combinable));
   if (refusal) throw new UserError({ what: refusal.message, where: `method ${given.map(({ id }) => id).join('+')}`, remedy: refusal.remedy });
-  const parts = [...given.filter(({ method }) => method.actsFirst), ...given.filter(({ method }) => !method.actsFirst)];
+  const parts = [0, 1, 2].flatMap(place => given.filter(({ method }) => placeOf(method) === place));
   const methods = parts.map(({ method }) => method);
   const of = (options: Record<string, unknown>, { id }: Part) => (options as Options)[id]!;
   return {
@@ -65,6 +65,7 @@ export function combinable({ id, method }: Part): Combinable & { claims: string[
   return { id, title: method.title, claims, trainsEverything: trainsEverything(method) };
 }
 
+/** What a method says of itself; a reason where there is nothing between frozen and fine-tuned. */
 export function interpolationOf({ interpolation }: Pick<Method, 'interpolation'>, options: Record<string, unknown>): Interpolation {
   return typeof interpolation === 'function' ? interpolation(options) : interpolation;
 }
@@ -73,6 +74,12 @@ function trainsEverything(method: Method): boolean {
   const architecture = Object.values(presets)[0]!;
   const trains = trainRule(method, architecture, method.options.parse({}));
   return baseParameters(architecture).every(({ name }) => trains(name));
+}
+
+/** Folding puts what changes a layer's input last, so a method that folds and changes its output as well acts last. */
+function placeOf({ actsFirst, act, fold }: Method): number {
+  if (actsFirst) return 0;
+  return fold && act?.linearInput && act.linearOutput ? 2 : 1;
 }
 
 /** The part's own view of a context: its options, and masks that no other part's are taken for. */

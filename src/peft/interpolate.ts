@@ -8,7 +8,7 @@ import type { Architecture } from '../common/trial';
 import type { HostTensor, HostTensors } from '../engine/program';
 import { interpolationOf } from './combine';
 import { foldAdapter } from './fold';
-import type { Interpolation, Method } from './method';
+import type { Method } from './method';
 import { adapterTensors } from './trainable';
 
 export interface InterpolateOptions {
@@ -34,14 +34,9 @@ export interface Interpolated {
   adapter: HostTensors;
 }
 
-/** What a method says of itself; a reason where there is nothing between frozen and fine-tuned. */
-export function interpolationKind({ method, options }: Pick<InterpolateOptions, 'method' | 'options'>): Interpolation {
-  return interpolationOf(method, options);
-}
-
 /** Throws a UserError with the reason where the method cannot be interpolated. */
 export function interpolate(request: InterpolateOptions): Interpolated {
-  const interpolation = interpolationKind(request);
+  const interpolation = interpolationOf(request.method, request.options);
   if ('refused' in interpolation) {
     throw new UserError({
       what: `${request.method.title} cannot be interpolated: ${interpolation.refused}`,

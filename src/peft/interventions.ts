@@ -12,6 +12,7 @@ import { permutation, streamKey } from '../common/random';
 import type { Architecture } from '../common/trial';
 import { tf } from '../engine/tfjs';
 import { gridSide } from '../vit/architecture';
+import { type BlockChoice, blocksOption, chosenBlocks, isChosen, refusesBlocks } from './blocks';
 import type { HookContext, Hooks } from './method';
 
 export const interventionOptions = {
@@ -20,30 +21,30 @@ export const interventionOptions = {
     .describe('Tokens that are edited: the class token, the patches, all; or the class token with the first, or with random, `patches` of them.'),
   patches: z.int().positive().default(16).describe('How many patches are edited where positions say first or random; all where the image has fewer.'),
   tied: z.boolean().default(true).describe('The class token shares its intervention with the patches.'),
-  blocks: z.array(z.int()).min(1).nullable().default(null).describe('Blocks behind which tokens are edited, 0 first; negative ones count from the end; null: all.'),
+  blocks: blocksOption('Blocks behind which tokens are edited'),
   dropout: z.number().min(0).lt(1).default(0).describe('Dropout on edited tokens.'),
 };
 
-export interface InterventionOptions {
+export interface InterventionOptions extends BlockChoice {
   rank: number;
   positions: 'class' | 'patches' | 'all' | 'class+first' | 'class+random';
   patches: number;
   tied: boolean;
-  blocks: readonly number[] | null;
   dropout: number;
 }
 
 /** What is wrong with the options on this backbone; null when nothing is. */
-export function refusesInterventions({ depth, width }: Architecture, { rank, blocks }: InterventionOptions): string | null {
-  const strange = blocks?.find(block => block < -depth || block >= depth);
-  if (strange !== undefined) return `there is no block ${strange}: it has ${depth}, 0 to ${depth - 1}, or -${depth} to -1 from the end`;
+export function refusesInterventions(architecture: Architecture, options: InterventionOptions): string | null {
+  const { rank } = options, { width } = architecture;
+  const refused = refusesBlocks(architecture, options);
+  if (refused) return refused;
+  if (!interventionPaths(architecture, options, '').length) return 'behind the last block only the class token can be edited';
   return rank > width ? `rank ${rank} is beyond its width ${width}` : null;
 }
 
 /** Where tensors of one intervention are: `blocks.<i>.<name>`, with `.class` and `.patches` where they are not tied. */
-export function interventionPaths({ depth }: Pick<Architecture, 'depth'>, options: InterventionOptions, name: string): string[] {
-  return Array.from({ length: depth }, (_, block) => block).filter(block => isChosen(block, depth, options))
-    .flatMap(block => groupsOf(block, depth, options).map(group => pathOf(block, group, name)));
+export function interventionPaths(architecture: Pick<Architecture, 'depth'>, options: InterventionOptions, name: string): string[] {
+  return chosenBlocks(architecture, options).flatMap(block => groupsOf(block, architecture.depth, options).map(group => pathOf(block, group, name)));
 }
 
 /** `edit` gets the chosen rows [rows, width] and the path of their intervention, and returns what they become. */
@@ -54,7 +55,7 @@ export function interventionHooks<Options extends InterventionOptions>(
     blockOutput(x, context) {
       const { options, architecture, block, batch } = context;
       const groups = groupsOf(block, architecture.depth, options);
-      if (!groups.length || !isChosen(block, architecture.depth, options)) return x;
+      if (!groups.length || !isChosen(block, architecture, options)) return x;
       const image = gridSide(architecture) ** 2 + 1, tokens = x.shape[0]! / batch;
       const parts = groups.map(group => ({ group, ...rangeOf(group, options, image) }));
       const edited = parts.map(({ group, first, end }) => {
@@ -121,10 +122,6 @@ function onlyRandom(changed: Tensor, own: Tensor, { first, image, batch, patches
 
 function tokenRows(x: Tensor, first: number, end: number, batch: number): Tensor {
   return first === 0 && end * batch === x.shape[0] ? x : tf.slice(x as tf.Tensor2D, [first * batch, 0], [(end - first) * batch, x.shape[1]!]);
-}
-
-function isChosen(block: number, depth: number, { blocks }: Pick<InterventionOptions, 'blocks'>): boolean {
-  return blocks === null || blocks.includes(block) || blocks.includes(block - depth);
 }
 
 function pathOf(block: number, group: Group, name: string): string {

@@ -10,8 +10,9 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import { z } from 'zod';
 import type { Architecture } from '../common/trial';
 import { tf } from '../engine/tfjs';
-import { linearPath } from '../vit/architecture';
+import { linearPath, weightShape } from '../vit/architecture';
 import { linear } from '../vit/operations';
+import { type BlockChoice, blocksOption, chosenBlocks, isChosen } from './blocks';
 import { addProduct } from './matrices';
 import type { FoldInput, HookContext, Initializer, LinearSite, TensorDeclaration } from './method';
 
@@ -27,10 +28,10 @@ export const lowRankOptions = {
   rankStabilized: z.boolean().default(false).describe('Scale by alpha / sqrt(rank) instead (rsLoRA).'),
   dropout: z.number().min(0).lt(1).default(0.1).describe('Dropout on the input of the update.'),
   targets: z.array(z.enum(lowRankTargets)).min(1).default([...projections]).describe('Which linear layers are adapted.'),
-  blocks: z.array(z.int()).min(1).nullable().default(null).describe('Indices of the blocks that are adapted, 0 first; negative ones count from the end; null: all.'),
+  blocks: blocksOption('Indices of the blocks that are adapted'),
 };
 
-export interface LowRankForm {
+export interface LowRankForm extends BlockChoice {
   /** Part of every tensor's name. */
   name: string;
   rank: number;
@@ -38,7 +39,6 @@ export interface LowRankForm {
   rankStabilized: boolean;
   dropout: number;
   targets: readonly Target[];
-  blocks: readonly number[] | null;
   sharing: 'fused' | 'separate';
 }
 
@@ -50,19 +50,12 @@ interface Pair {
   thirds: Projection[] | null;
 }
 
-/** What is wrong with the form on this backbone; null when nothing is. */
-export function refusesLowRank({ depth }: Architecture, { blocks }: Pick<LowRankForm, 'blocks'>): string | null {
-  const strange = blocks?.find(block => block < -depth || block >= depth);
-  return strange === undefined ? null : `there is no block ${strange}: it has ${depth}, 0 to ${depth - 1}, or -${depth} to -1 from the end`;
-}
-
 /** Every adapted layer: [block, site], the patch embedding (block -1) first. */
-export function adaptedLayers({ depth }: Pick<Architecture, 'depth'>, form: LowRankForm): { site: LinearSite; block: number }[] {
+export function adaptedLayers(architecture: Pick<Architecture, 'depth'>, form: LowRankForm): { site: LinearSite; block: number }[] {
   const sites = (['qkv', 'proj', 'fc1', 'fc2'] as const).filter(site => isTarget(site, form));
-  const blocks = Array.from({ length: depth }, (_, block) => block).filter(block => isChosen(block, depth, form));
   return [
     ...isTarget('patch_embed', form) ? [{ site: 'patch_embed' as const, block: -1 }] : [],
-    ...blocks.flatMap(block => sites.map(site => ({ site, block }))),
+    ...chosenBlocks(architecture, form).flatMap(block => sites.map(site => ({ site, block }))),
   ];
 }
 
@@ -121,20 +114,7 @@ export function countLowRank(architecture: Architecture, form: LowRankForm): num
   const qkv = thirds && rank * (sharing === 'fused' ? width + thirds * width : 2 * thirds * width);
   const has = (target: Target) => Number(targets.includes(target));
   const block = qkv + rank * (has('proj') * 2 * width + (has('fc1') + has('fc2')) * (width + hidden));
-  const blocks = Array.from({ length: architecture.depth }, (_, block) => block).filter(block => isChosen(block, architecture.depth, form));
-  return blocks.length * block + has('patch_embed') * rank * (3 * patch ** 2 + width);
-}
-
-/** A layer's weight as a matrix: [outputs, inputs]. */
-export function weightShape(site: LinearSite, { width, hidden, patch }: Architecture): [number, number] {
-  switch (site) {
-    case 'patch_embed': return [width, 3 * patch ** 2];
-    case 'qkv': return [3 * width, width];
-    case 'proj': return [width, width];
-    case 'fc1': return [hidden, width];
-    case 'fc2': return [width, hidden];
-    default: return site satisfies never;
-  }
+  return chosenBlocks(architecture, form).length * block + has('patch_embed') * rank * (3 * patch ** 2 + width);
 }
 
 /** Rows of a layer's output that are adapted, true for each. */
@@ -144,11 +124,7 @@ export function adaptedRows(site: LinearSite, architecture: Architecture, form: 
 }
 
 export function isAdapted(site: LinearSite, { block, architecture }: Pick<LayerContext, 'block' | 'architecture'>, form: LowRankForm): boolean {
-  return isTarget(site, form) && (site === 'patch_embed' || isChosen(block, architecture.depth, form));
-}
-
-function isChosen(block: number, depth: number, { blocks }: Pick<LowRankForm, 'blocks'>): boolean {
-  return blocks === null || blocks.includes(block) || blocks.includes(block - depth);
+  return isTarget(site, form) && (site === 'patch_embed' || isChosen(block, architecture, form));
 }
 
 type LayerContext = Pick<HookContext<unknown>, 'architecture' | 'block' | 'tensor' | 'dropout'>;

@@ -25,8 +25,3 @@ export function addProduct(target: Float32Array, a: Float32Array, b: Float32Arra
     for (let column = 0; column < columns; column++) target[row * columns + column]! += scale * sums[column]!;
   }
 }
-
-/** a [rows, columns] -> [columns, rows]. */
-export function transposed(a: Float32Array, rows: number, columns: number): Float32Array {
-  return Float32Array.from({ length: a.length }, (_, i) => a[(i % rows) * columns + Math.floor(i / rows)]!);
-}

@@ -43,6 +43,18 @@ export function hasBias(site: LinearSite, { patchBias, qkvBias }: Architecture):
   return site === 'patch_embed' ? patchBias : site !== 'qkv' || qkvBias;
 }
 
+/** A linear layer's weight as a matrix: [outputs, inputs]. */
+export function weightShape(site: LinearSite, { width, hidden, patch }: Architecture): [number, number] {
+  switch (site) {
+    case 'patch_embed': return [width, 3 * patch ** 2];
+    case 'qkv': return [3 * width, width];
+    case 'proj': return [width, width];
+    case 'fc1': return [hidden, width];
+    case 'fc2': return [width, hidden];
+    default: return site satisfies never;
+  }
+}
+
 function blockParameters(block: string, { width, hidden, layerScale, qkvBias }: Architecture): BaseParameter[] {
   return [
     ...weightAndBias(`${block}.norm1`, [width]),

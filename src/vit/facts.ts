@@ -147,8 +147,8 @@ function timmFacts(config: Record<string, unknown>): KnownFacts {
     activation: activation === 'quick_gelu' ? 'quick-gelu' : activation === 'gelu' ? 'gelu' : undefined,
   });
   const preset = findPreset(name);
-  if (!preset) return { normalization, ...own };
-  return { heads: preset.heads, layerNormEpsilon: preset.layerNormEpsilon, activation: timmActivation(name, cfg['tag']), normalization, ...own };
+  const named = preset || name.includes('_clip_') ? timmActivation(name, cfg['tag']) : undefined;
+  return { heads: preset?.heads, layerNormEpsilon: preset?.layerNormEpsilon, activation: named, normalization, ...own };
 }
 
 /** timm's plain CLIP names mean exact GELU, except for the weights that OpenAI trained with the quick one. */

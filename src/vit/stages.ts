@@ -27,9 +27,3 @@ export function stageActivation(architecture: Pick<Architecture, 'depth'>, stage
   if (stage < depth) return `blocks.${stage - 1}.output`;
   return stage === depth ? 'classTokens' : 'features';
 }
-
-/** In words, for people: `the first 10 of 12 blocks`. */
-export function describeStage({ depth }: Pick<Architecture, 'depth'>, stage: number): string {
-  if (stage > depth) return 'the whole backbone';
-  return stage === depth ? `all ${depth} blocks` : `the first ${stage} of ${depth} blocks`;
-}

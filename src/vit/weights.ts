@@ -1,8 +1,6 @@
 /** A backbone from a safetensors or npz file, whatever library named its tensors: what it is, and its tensors by timm's names. */
 import { createHash, type Hash } from 'node:crypto';
-import fs from 'node:fs';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { UserError } from '../common/errors';
 import { channelNormalization } from '../common/normalization';
 import type { Normalization } from '../common/study';
@@ -94,13 +92,6 @@ export function noProjection(file: string): UserError {
     what: 'the backbone has no projection into the space of text embeddings', where: file,
     remedy: 'Use a CLIP image tower saved with it (`visual.proj`, `visual_projection.weight`, or the head of a timm CLIP model).',
   });
-}
-
-/** sha256 of a file's content, in hexadecimal. */
-export async function fingerprintFile(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(fs.createReadStream(file, { highWaterMark: 1 << 20 }), hash);
-  return hash.digest('hex');
 }
 
 interface Described extends BackboneDescription {

@@ -4,11 +4,11 @@ import { describe, it } from 'node:test';
 import { refusalOf } from '../../src/common/combination';
 import { engines } from '../../src/engine/engines';
 import type { Engine, HostTensors } from '../../src/engine/program';
-import { combinable } from '../../src/peft/combine';
+import { combinable, interpolationOf } from '../../src/peft/combine';
 import { countParameters } from '../../src/peft/count';
 import { foldAdapter } from '../../src/peft/fold';
 import { initialize } from '../../src/peft/initialize';
-import { interpolate, interpolationKind } from '../../src/peft/interpolate';
+import { interpolate } from '../../src/peft/interpolate';
 import { findMethod, methods, parseMethodOptions } from '../../src/peft/registry';
 import { frozenTensors, initialState, prepareModel, type Model } from '../../src/train/model';
 import { evaluationProgram, gradientProgram } from '../../src/train/program';
@@ -52,18 +52,24 @@ describe('every pair of methods', () => {
     const foldable = ids.filter(id => methods[id]!.fold && methods[id]!.tensors && typeof tryFold(id) !== 'string');
     assert.ok(foldable.length >= 4);
     const plain = await modelOf('linear', {});
-    for (const a of foldable) {
-      for (const b of foldable.filter(id => id !== a)) {
-        const model = await combinedModel([a, b]).catch(() => null);
-        if (!model) continue;
-        const adapter = randomized(model);
-        const folded = foldAdapter({ ...model, base, trained: adapter });
-        const isHead = (name: string) => name.startsWith('head.');
-        const head = Object.fromEntries(Object.entries(folded).filter(([name]) => isHead(name)));
-        const backbone = Object.fromEntries(Object.entries(folded).filter(([name]) => !isHead(name)));
-        const difference = largestDifference(await evaluate(engines.cpu, model, adapter), await evaluate(engines.cpu, plain, head, backbone));
-        assert.ok(difference <= 2e-5, `${a}+${b} folded differs by ${difference}`);
-      }
+    const usual = foldable.map(id => ({ id, options: smallOptions(id) }));
+    const outputs = { id: 'ia3', options: { targets: ['proj', 'fc1'], feedforward: [] } };
+    const everywhere = { id: 'lora', options: { ...smallOptions('lora'), targets: ['q', 'k', 'v', 'proj', 'fc1', 'fc2'] } };
+    const partners = [...usual.filter(({ id }) => id !== 'ia3'), everywhere];
+    const all = [
+      ...usual.flatMap(one => usual.filter(({ id }) => id !== one.id).map(other => [one, other])),
+      ...partners.flatMap(other => [[outputs, other], [other, outputs]]),
+    ];
+    for (const parts of all) {
+      const model = await combinedModel(parts.map(({ id }) => id), Object.fromEntries(parts.map(({ id, options }) => [id, options]))).catch(() => null);
+      if (!model) continue;
+      const adapter = randomized(model);
+      const folded = foldAdapter({ ...model, base, trained: adapter });
+      const isHead = (name: string) => name.startsWith('head.');
+      const head = Object.fromEntries(Object.entries(folded).filter(([name]) => isHead(name)));
+      const backbone = Object.fromEntries(Object.entries(folded).filter(([name]) => !isHead(name)));
+      const difference = largestDifference(await evaluate(engines.cpu, model, adapter), await evaluate(engines.cpu, plain, head, backbone));
+      assert.ok(difference <= 2e-5, `${parts.map(({ id }) => id).join('+')} folded differs by ${difference}`);
     }
   });
 
@@ -103,7 +109,7 @@ describe('combinations', () => {
     for (const [parts, kind] of [[['lora', 'ssf'], 'parameters'], [['bitfit', 'adaptformer'], 'module'], [['lora', 'dora'], 'folded']] as const) {
       const model = await combinedModel(parts);
       const trained = randomized(model);
-      assert.deepEqual(interpolationKind(model), { kind });
+      assert.deepEqual(interpolationOf(model.method, model.options), { kind });
       const logitsAt = async (alpha: number) => {
         const { method, options, backbone, adapter } = interpolate({ ...model, base, trained, frozenHead: null, alpha });
         return evaluate(engines.cpu, await prepareModel({ ...model, method, options }), adapter, backbone);
@@ -141,8 +147,8 @@ function smallOptions(id: string): Record<string, unknown> {
   return parseMethodOptions(id, Object.fromEntries(Object.entries(sizes).filter(([name]) => name in methods[id]!.options.shape)));
 }
 
-async function combinedModel(parts: readonly string[]): Promise<Model> {
-  return modelOf(parts.join('+'), parseMethodOptions(parts.join('+'), Object.fromEntries(parts.map(id => [id, smallOptions(id)]))));
+async function combinedModel(parts: readonly string[], options = Object.fromEntries(parts.map(id => [id, smallOptions(id)]))): Promise<Model> {
+  return modelOf(parts.join('+'), parseMethodOptions(parts.join('+'), options));
 }
 
 async function modelOf(id: string, options: Record<string, unknown>): Promise<Model> {

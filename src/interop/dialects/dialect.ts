@@ -2,6 +2,7 @@
  * A dialect: how one library names the tensors of a plain Vision Transformer. Our own names are timm's; a dialect says
  * which of its tensors becomes which of ours, whole or as a part, and in what layout it lies in the file.
  */
+import { channelNormalization } from '../../common/normalization';
 import type { Architecture, ChannelNormalization } from '../../common/trial';
 import { asIs, type Layout } from '../arrays';
 
@@ -45,6 +46,12 @@ export type KnownFacts = { [Key in keyof BackboneFacts]?: BackboneFacts[Key] | u
 
 /** CLIP's projection of the features into the space that texts share, [embedding, width]; used by text-embedding heads only. */
 export const projectionName = 'projection.weight';
+
+/** What a CLIP tower is taken for that says nothing of itself: one of OpenAI's; wider ones are OpenCLIP's, with 16 heads of 80 to 104. */
+export function likelyClipFacts(ours: Shapes): KnownFacts {
+  const width = ours.get('cls_token')?.at(-1) ?? 0;
+  return { heads: width > 1024 ? 16 : width / 64, layerNormEpsilon: 1e-5, activation: 'quick-gelu', normalization: channelNormalization('clip') };
+}
 
 /** `.weight` and `.bias` of a layer. */
 export function layer(theirs: string, ours: string, { part, weight = asIs }: { part?: number; weight?: Layout } = {}): NameRule[] {

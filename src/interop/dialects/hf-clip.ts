@@ -1,6 +1,5 @@
-import { channelNormalization } from '../../common/normalization';
 import { ofRank } from '../arrays';
-import { type Dialect, layer, projectionName, queryKeyValue } from './dialect';
+import { type Dialect, layer, likelyClipFacts, projectionName, queryKeyValue } from './dialect';
 
 /** The image tower of Hugging Face's CLIP: of the whole model, or alone with and without its projection. */
 export const hfClip: Dialect = {
@@ -23,5 +22,5 @@ export const hfClip: Dialect = {
   projection: { theirs: 'visual_projection.weight', ours: projectionName },
   ignored: [/^embeddings\.position_ids$/, /^visual_projection\./, /^classifier\./],
   refused: [{ pattern: /^head\.(probe|attention)/, reason: 'an attention pool in place of the class token' }],
-  facts: () => ({ assumed: { layerNormEpsilon: 1e-5, activation: 'quick-gelu', normalization: channelNormalization('clip') } }),
+  facts: ({ ours }) => ({ assumed: likelyClipFacts(ours) }),
 };

@@ -1,6 +1,5 @@
-import { channelNormalization } from '../../common/normalization';
 import { ofRank, transposed } from '../arrays';
-import { type Dialect, layer, projectionName } from './dialect';
+import { type Dialect, layer, likelyClipFacts, projectionName } from './dialect';
 
 /** The image tower of OpenAI's CLIP and of OpenCLIP; what is in front of `class_embedding` is `visual.` there. */
 export const openaiClip: Dialect = {
@@ -26,13 +25,5 @@ export const openaiClip: Dialect = {
   projection: { theirs: 'proj', ours: projectionName, layout: transposed() },
   ignored: [/^proj$/],
   refused: [{ pattern: /^attn_pool\./, reason: 'an attention pool in place of the class token' }],
-  facts: ({ ours }) => ({
-    certain: { layerNormEpsilon: 1e-5 },
-    // Towers wider than OpenAI's have 16 heads, of 80 to 104.
-    assumed: { heads: widthOf(ours) > 1024 ? 16 : widthOf(ours) / 64, activation: 'quick-gelu', normalization: channelNormalization('clip') },
-  }),
+  facts: ({ ours }) => ({ certain: { layerNormEpsilon: 1e-5 }, assumed: likelyClipFacts(ours) }),
 };
-
-function widthOf(shapes: ReadonlyMap<string, readonly number[]>): number {
-  return shapes.get('cls_token')?.at(-1) ?? 0;
-}

@@ -1,5 +1,4 @@
-import { channelNormalization } from '../../common/normalization';
-import { type Dialect, type KnownFacts, layer, projectionName, type Shapes } from './dialect';
+import { type Dialect, layer, likelyClipFacts, projectionName } from './dialect';
 
 /** timm, and what names tensors alike: facebook's DeiT, DINO, DINOv2 and MAE. */
 export const timm: Dialect = withBlocks('timm', 'blocks.{i}');
@@ -32,11 +31,7 @@ function withBlocks(id: string, block: string): Dialect {
       { pattern: /\.attn\.(q_norm|k_norm|q_bias|v_bias|q_proj|k_proj|v_proj)\b/, reason: 'an attention other than the plain one' },
       { pattern: /^patch_embed\.(backbone|proj\.\d)/, reason: 'a convolutional stem' },
     ],
-    facts: ({ ours }) => ({ assumed: assumedFacts(ours) }),
+    // A LayerNorm before the blocks is CLIP's mark.
+    facts: ({ ours }) => ({ assumed: ours.has('norm_pre.weight') ? likelyClipFacts(ours) : {} }),
   };
-}
-
-/** A LayerNorm before the blocks is CLIP's mark. */
-function assumedFacts(shapes: Shapes): KnownFacts {
-  return shapes.has('norm_pre.weight') ? { layerNormEpsilon: 1e-5, activation: 'quick-gelu', normalization: channelNormalization('clip') } : {};
 }

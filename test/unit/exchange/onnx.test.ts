@@ -44,6 +44,14 @@ describe('ONNX export', () => {
     }
   });
 
+  it('of an adapter that came without its backbone: has the shape of the backbone at hand, not the guessed one', async t => {
+    const backbone = tiny(peculiar), adapter = await adapterOf(t, 'lora', backbone);
+    const guessed: Adapter = { ...adapter, manifest: { ...adapter.manifest, backbone: { name: 'unknown', fingerprint: null, architecture: { ...peculiar, heads: 1, imageSize: 32, activation: 'gelu', layerNormEpsilon: 1e-6 } } } };
+    for (const merge of [true, false]) {
+      await compare(await exported(t, guessed, backbone, { merge, input: 'float-nchw' }), { adapter, backbone, batch: 2, input: 'float-nchw' });
+    }
+  });
+
   it('uses operators of the standard only, has no name for a fixed batch, and says how to prepare images', async t => {
     const backbone = tiny(tinyArchitecture), adapter = await adapterOf(t, 'lora', backbone);
     const model = fromBinary(ModelProtoSchema, fs.readFileSync(await exported(t, adapter, backbone, { merge: true, input: 'float-nchw' })));

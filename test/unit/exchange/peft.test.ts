@@ -11,6 +11,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { patchesOfImages } from './fixtures';
 import { engines } from '../../../src/engine/engines';
 import { exportMerged, exportPeft } from '../../../src/exchange/export';
+import { guessArchitecture } from '../../../src/exchange/guess-architecture';
 import { importAdapter } from '../../../src/exchange/import';
 import { readFloatTensors } from '../../../src/interop/float-tensors';
 import { writeSafetensors } from '../../../src/interop/safetensors';
@@ -54,6 +55,19 @@ describe('adapters that PEFT wrote', () => {
     });
   }
 
+  it('imported without its backbone, is exported for the backbone at hand and not for the guessed one', async t => {
+    const out = temporary(t), { backbone, patches } = await tiny();
+    const { adapter } = await importAdapter({ folder: path.join(fixtures, 'timm-lora'), out: path.join(out, 'adapter'), backbone: null, certify });
+    assert.notEqual(adapter.manifest.backbone.architecture.heads, backbone.architecture.heads);
+    const expected = (await readFloatTensors(path.join(fixtures, 'timm-lora', 'expected.safetensors')))['logits']!.data;
+    for (const dialect of ['timm', 'hf'] as const) {
+      await exportMerged({ adapter, out: path.join(out, dialect), backbone }, dialect);
+      assert.ok(largestDifference(await evaluateMerged(engine, path.join(out, dialect), patches), expected) <= 1e-5, dialect);
+    }
+    await exportPeft({ adapter, out: path.join(out, 'peft'), backbone }, 'timm');
+    assert.match(fs.readFileSync(path.join(out, 'peft', 'README.md'), 'utf8'), new RegExp(`${backbone.architecture.heads} heads.*images of ${backbone.architecture.imageSize}`));
+  });
+
   it('is read by PEFT with the same logits, in both dialects, merged too', async t => {
     const python = pythonWith(t, 'peft, timm, transformers, safetensors, torch');
     if (!python) return;
@@ -96,6 +110,8 @@ describe('what PEFT cannot hold, or PEFT Lab', () => {
     ['a layer that is repeated', c => { c['layer_replication'] = [[0, 1]]; }, /"layer_replication" is set/],
     ['an initialiser that changes the backbone', c => { c['init_lora_weights'] = 'pissa_niter_4'; }, /belongs to a backbone whose weights that initialiser changed/],
     ['a rank that is no number', c => { c['r'] = 'eight'; }, /r is not as PEFT writes it/],
+    ['an alpha for names that only Python can read', c => { c['alpha_pattern'] = { '(?P<layer>qkv)': 4 }; }, /adapter_config\.json \("alpha_pattern": "\(\?P<layer>qkv\)"\): this regular expression[^]*plain layer names/],
+    ['input-scaled layers that only Python can read', c => { c['feedforward_modules'] = '(?s:.*)\\Z(?P<x>)'; }, /"feedforward_modules": .*this regular expression/],
   ];
   for (const [what, change, message] of refusals) {
     it(`${what} is refused`, async t => {
@@ -122,11 +138,31 @@ describe('what PEFT cannot hold, or PEFT Lab', () => {
     await assert.rejects(rewritten(x => { x['base_model.model.blocks.0.attn.qkv.base_layer.bias'] = one; }), /biases were trained with it/);
     await assert.rejects(rewritten(x => { x['base_model.model.norm.weight'] = one; }), /cannot tell what this tensor does/);
     await assert.rejects(rewritten(x => { delete x['base_model.model.head.weight']; }), /no classifier in it/);
+    const headless = copy(t, 'timm-lora'), file = path.join(headless, 'adapter_model.safetensors');
+    await writeSafetensors(file, Object.fromEntries(Object.entries(await readFloatTensors(file)).filter(([name]) => !name.includes('.head.'))));
+    await assert.rejects(importAdapter({ folder: headless, out: path.join(headless, 'out'), backbone: null, certify }), /no classifier in it/);
     await assert.rejects(rewritten(x => { delete x['base_model.model.blocks.1.attn.qkv.lora_B.weight']; }), /lora_B is missing/);
     await assert.rejects(rewritten(x => { x['base_model.model.blocks.7.attn.qkv.lora_A.weight'] = x['base_model.model.blocks.0.attn.qkv.lora_A.weight']!; x['base_model.model.blocks.7.attn.qkv.lora_B.weight'] = x['base_model.model.blocks.0.attn.qkv.lora_B.weight']!; }), /adapts block 7, and the backbone has 2/);
     const pickled = copy(t, 'timm-lora');
     fs.renameSync(path.join(pickled, 'adapter_model.safetensors'), path.join(pickled, 'adapter_model.bin'));
     await assert.rejects(importAdapter({ folder: pickled, out: path.join(pickled, 'out'), backbone, certify }), /a pickle, which can run any program[^]*weights_only=True/);
+  });
+
+  it('factors that are all 1 keep the layers and sides that they stand for', async t => {
+    const folder = copy(t, 'timm-ia3'), file = path.join(folder, 'adapter_model.safetensors');
+    const before = await importAdapter({ folder, out: path.join(folder, 'before'), backbone: (await tiny()).backbone, certify });
+    const tensors = await readFloatTensors(file);
+    for (const [name, { data }] of Object.entries(tensors)) if (name.includes('ia3_l')) data.fill(1);
+    await writeSafetensors(file, tensors);
+    const { adapter } = await importAdapter({ folder, out: path.join(folder, 'out'), backbone: (await tiny()).backbone, certify });
+    const { targets, feedforward } = adapter.manifest.method.options as { targets: string[]; feedforward: string[] };
+    assert.deepEqual(feedforward, before.adapter.manifest.method.options['feedforward']);
+    assert.ok((before.adapter.manifest.method.options['targets'] as string[]).every(target => targets.includes(target)));
+  });
+
+  it('the hidden width is guessed from factors of fc2\'s input, not of its output', () => {
+    const hiddenFor = (shape: number[]) => guessArchitecture({ shapes: { 'head.weight': [3, 16], 'blocks.0.mlp.fc2.ia3_l': shape }, imageSize: null, patch: null }, []).hidden;
+    assert.deepEqual([hiddenFor([1, 48]), hiddenFor([16, 1])], [48, 64]);
   });
 
   it('a LayerNorm that was left alone needs the backbone', async t => {

@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { channelNormalization } from '../../../src/common/normalization';
 import { engines } from '../../../src/engine/engines';
 import type { HostTensors } from '../../../src/engine/program';
 import { exportStudy } from '../../../src/exchange/export';
@@ -31,7 +32,7 @@ const forms: [id: string, options: Record<string, unknown>][] = [
   ['adapter', { branches: ['attention', 'mlp'], position: 'parallel', input: 'normalized', dropPath: 'twice', initializer: 'reset' }],
   ['adapter', { branches: ['attention'], dropPath: 'twice', initializer: 'reset' }],
   ['convpass', { bottleneck: 4, scale: 0.1 }], ['repadapter', { bottleneck: 4, groups: 1, scale: 0.5 }], ['fact-tk', { rank: 4, scale: 0.1 }],
-  ['lora', { rank: 4, alpha: 4 }], ['vpt-deep', { prompts: 3, lastBlocks: 1 }], ['bitfit+ln', { bitfit: {}, ln: {} }], ['lora+bitfit', { lora: { rank: 2 }, bitfit: {} }],
+  ['lora', { rank: 4, alpha: 4 }], ['lora', { rank: 4, alpha: 2, rankStabilized: true }], ['vpt-deep', { prompts: 3, lastBlocks: 1 }], ['bitfit+ln', { bitfit: {}, ln: {} }], ['lora+bitfit', { lora: { rank: 2 }, bitfit: {} }],
 ];
 
 describe('the study\'s flags and names', () => {
@@ -57,6 +58,7 @@ describe('the study\'s flags and names', () => {
     ['lora', { variant: 'original' }, /shares one A among query, key and value/],
     ['lora', { targets: ['q', 'v'] }, /adapts query, key and value of all blocks/],
     ['lora', { alpha: 16 }, /no factor alpha/],
+    ['lora', { rank: 4, alpha: 4, rankStabilized: true }, /no factor alpha \/ sqrt\(rank\)/],
     ['houlsby', { variant: 'original' }, /have ReLU/],
     ['adapter', { position: 'before' }, /leaves out the skip connection/],
     ['linear', { pool: 'patches' }, /reads the class token/],
@@ -81,6 +83,10 @@ describe('the study\'s flags and names', () => {
     ['shallow prompts in the last blocks', { vpt_mode: 'shallow', vpt_num: 5, vpt_layer: 3 }, /"vpt_layer" is set/],
     ['selective tuning', { block_index: [9] }, /"block_index" is set/],
     ['a module in one branch', { ft_mlp_module: 'convpass' }, /convpass is in the MLP branch alone/],
+    ['Convpass on the stream before the LayerNorm', { ft_attn_module: 'convpass', ft_mlp_module: 'convpass', ft_attn_ln: 'after' }, /"ft_mlp_ln" is "before", and convpass is only known with "after"/],
+    ['Convpass behind a branch', { ft_attn_module: 'convpass', ft_mlp_module: 'convpass', ft_attn_mode: 'sequential_after', ft_attn_ln: 'after', ft_mlp_ln: 'after' }, /"ft_attn_mode" is "sequential_after"/],
+    ['RepAdapter beside a branch', { ft_attn_module: 'repadapter', ft_mlp_module: 'repadapter', ft_attn_mode: 'sequential_before' }, /"ft_mlp_mode" is "parallel", and repadapter is only known with "sequential_before"/],
+    ['an unknown place', { ft_mlp_module: 'adapter', ft_mlp_mode: 'beside' }, /study_params\.ft_mlp_mode/],
     ['an unknown module', { ft_attn_module: 'x', ft_mlp_module: 'x' }, /the module "x" is unknown/],
     ['methods whose order matters', { ssf: true, lora_bottleneck: 8 }, /ssf and lora act together/],
     ['a scaled adapter', { lora_bottleneck: 8, merge_factor: 0.5 }, /scaled for WiSE/],
@@ -95,6 +101,39 @@ describe('the study\'s flags and names', () => {
       await assert.rejects(importAdapter({ folder, out: temporary(t), backbone, certify }), message);
     });
   }
+
+  const absent: [id: string, params: Record<string, unknown>, options: Record<string, unknown>][] = [
+    ['adaptformer', { ft_mlp_module: 'adapter', adapter_bottleneck: null }, { bottleneck: 64, scale: 0.1 }],
+    ['vpt-deep', { vpt_mode: 'deep' }, { prompts: 10 }],
+    ['fact-tk', { fact_type: 'tk' }, { rank: 8, scale: 1 }],
+  ];
+  for (const [id, params, options] of absent) {
+    it(`takes the study's defaults where flags of ${id} are not given`, async t => {
+      const folder = await studyFolder(t, params, (await adapterOf(t, id, options)).tensors);
+      const { manifest: { method } } = (await importAdapter({ folder, out: temporary(t), backbone, certify })).adapter;
+      assert.equal(method.id, id);
+      assert.deepEqual(Object.fromEntries(Object.keys(options).map(key => [key, method.options[key]])), options);
+    });
+  }
+
+  it('keeps how images are prepared, and says where the study\'s code has no equal', async t => {
+    const adapter = await adapterOf(t, 'lora', {}), out = temporary(t);
+    const normalization = channelNormalization('imagenet');
+    const other: Adapter = { ...adapter, manifest: { ...adapter.manifest, normalization, resize: 'crop' } };
+    const { remarks } = await exportStudy({ adapter: other, out, backbone: null });
+    assert.match(remarks.join(), /these images need mean \[0\.485.*crop them to the centre/);
+    const { manifest } = (await importAdapter({ folder: out, out: temporary(t), backbone, certify })).adapter;
+    assert.deepEqual([manifest.normalization, manifest.resize], [normalization, 'crop']);
+    assert.deepEqual((await exportStudy({ adapter, out: temporary(t), backbone: null })).remarks, []);
+  });
+
+  it('is exported with the shape of the backbone at hand, not the guessed one', async t => {
+    const adapter = await adapterOf(t, 'lora', {}), out = temporary(t);
+    const guessed: Adapter = { ...adapter, manifest: { ...adapter.manifest, backbone: { name: 'unknown', fingerprint: null, architecture: { ...architecture, imageSize: 224, patch: 16 } } } };
+    await exportStudy({ adapter: guessed, out, backbone });
+    const { study_params: params } = JSON.parse(fs.readFileSync(path.join(out, 'config.json'), 'utf8')) as { study_params: Record<string, unknown> };
+    assert.deepEqual([params['crop_size'], params['patch_size']], [architecture.imageSize, architecture.patch]);
+  });
 
   it('leaves out frozen tensors and aliases, and names strangers and pickles', async t => {
     const adapter = await adapterOf(t, 'fact-tt', {});

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import { before, after, describe, it } from 'node:test';
+import { UserError } from '../../../src/common/errors';
 import { get, NetworkError, unreachable, withoutCredentials } from '../../../src/interop/network';
 
 /** A proxy as companies have them: it knows CONNECT, and remembers where to. */
@@ -27,6 +28,16 @@ describe('get', () => {
     process.env['NO_PROXY'] = '127.0.0.1';
   });
   after(() => { for (const server of [site, proxy]) { server.closeAllConnections(); server.close(); } });
+
+  it('names a proxy that is no address', async () => {
+    const { HTTP_PROXY } = process.env;
+    process.env['HTTP_PROXY'] = 'http://[';
+    try {
+      await assert.rejects(get('http://packages.example/x'), (error: unknown) => error instanceof UserError && /HTTP_PROXY, HTTPS_PROXY: a proxy in the environment is not an address/.test(error.message));
+    } finally {
+      process.env['HTTP_PROXY'] = HTTP_PROXY;
+    }
+  });
 
   it('goes through the proxy of the environment, but for the hosts it names', async () => {
     assert.equal(await (await get('http://packages.example/x')).text(), '/x identity');

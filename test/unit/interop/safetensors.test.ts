@@ -37,6 +37,15 @@ describe('safetensors, written and read', () => {
     await opened.close();
   });
 
+  it('reads 64 bits as 32', async () => {
+    const file = path.join(folder, 'double.safetensors');
+    const header = Buffer.from(JSON.stringify({ x: { dtype: 'F64', shape: [2], data_offsets: [0, 16] } }).padEnd(64));
+    await fs.writeFile(file, Buffer.concat([Buffer.from([64, 0, 0, 0, 0, 0, 0, 0]), header, Buffer.from(Float64Array.of(0.1, -2).buffer)]));
+    const opened = await openSafetensors(file);
+    assert.deepEqual(await opened.read('x'), f32([0.1, -2]));
+    await opened.close();
+  });
+
   it('writes equal bytes for equal content, whatever the order, and leaves no temporary file', async () => {
     const [x, y] = [path.join(folder, 'x'), path.join(folder, 'y')];
     await writeSafetensors(x, { p: { shape: [1], data: f32([1]) }, q: { shape: [1], data: f32([2]) } }, { a: '1', b: '2' });

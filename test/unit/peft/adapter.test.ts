@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import fsPromises from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -43,6 +44,12 @@ describe('adapter', () => {
     const adapter = await loadAdapter(await saved(t, a => { a.manifest.backbone.fingerprint = null; }));
     checkBackbone(adapter, { file: 'b.safetensors', fingerprint: 'g', architecture: { ...tinyArchitecture, heads: 4, layerNormEpsilon: 1e-12, hidden: 64 } });
     assert.throws(() => checkBackbone(adapter, { file: 'b.safetensors', fingerprint: 'g', architecture: { ...tinyArchitecture, depth: 3 } }), /its tensors \(.*\) are not those that lora has on b\.safetensors/);
+  });
+
+  it('does not read the tensors\' file into one buffer, which could not hold more than 2 GiB', async t => {
+    const { readFile } = fsPromises;
+    t.mock.method(fsPromises, 'readFile', (file: string, ...rest: []) => (file.endsWith('.safetensors') ? Promise.reject(new Error('too large')) : readFile(file, ...rest)));
+    await loadAdapter(await saved(t));
   });
 
   it('refuses a manifest that is damaged', async t => {

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Architecture } from '../../../src/common/trial';
 import type { HostTensors } from '../../../src/engine/program';
-import { mapNames } from '../../../src/interop/dialects/map-names';
+import { dialects, mapNames } from '../../../src/interop/dialects/map-names';
 import { writeSafetensors } from '../../../src/interop/safetensors';
 import { fingerprintBackbone, loadBackbone, readArchitecture, readProjection } from '../../../src/vit/weights';
 import { dialectCases, projection } from '../../fixtures/dialects';
@@ -110,6 +110,20 @@ describe('what names and shapes cannot say', () => {
   it('is in the shapes of Google\'s kernels', async () => {
     const file = await write(named('Google\'s npz'), { isNpz: true });
     assert.deepEqual(await facts(file), { heads: 2, layerNormEpsilon: 1e-6, activation: 'gelu', mean: 0.5, warnings: [] });
+  });
+
+  it('comes from the name of a timm CLIP model that has no preset', async () => {
+    for (const [architecture, tag, activation] of [['vit_huge_patch14_clip_224', 'laion2b', 'gelu'], ['vit_base_patch16_clip_384', 'openai', 'quick-gelu'], ['vit_large_patch14_clip_quickgelu_378', 'dfn5b', 'quick-gelu']]) {
+      const config = { architecture, pretrained_cfg: { tag }, model_args: { num_heads: 2 } };
+      assert.equal((await facts(await write(named('timm CLIP'), { config }))).activation, activation, architecture);
+    }
+  });
+
+  it('is 16 heads for CLIP towers wider than OpenAI\'s', () => {
+    for (const id of ['timm', 'openai-clip', 'hf-clip']) {
+      const headsOf = (width: number) => dialects.find(d => d.id === id)!.facts!({ ours: new Map([['cls_token', [1, 1, width]], ['norm_pre.weight', [width]]]), theirs: new Map() }).assumed!.heads;
+      assert.deepEqual([768, 1024, 1280].map(headsOf), [12, 16, 16], id);
+    }
   });
 
   it('is assumed, as OpenAI trained its towers, with a warning', async () => {
