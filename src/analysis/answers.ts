@@ -1,3 +1,5 @@
+import { argmax } from '../common/argmax';
+
 /** What a trained model answered on a split: the input of everything that compares mistakes. */
 export interface Answers {
   classes: number;
@@ -28,20 +30,13 @@ export function answersOf({ classes, samples, labels, logits }: Logits): Answers
     classes, probabilities,
     samples: kept.map(i => samples[i]!),
     labels: Int32Array.from(kept, i => labels[i]!),
-    predicted: Int32Array.from(kept, (_, i) => argMax(probabilities, i * classes, classes)),
+    predicted: Int32Array.from(kept, (_, i) => argmax(probabilities, i * classes, classes)),
   };
-}
-
-/** Column of the largest value of the row that starts at `offset`; the first one of equals. */
-export function argMax(values: ArrayLike<number>, offset: number, count: number): number {
-  let best = 0;
-  for (let i = 1; i < count; i++) if (values[offset + i]! > values[offset + best]!) best = i;
-  return best;
 }
 
 /** Softmax of the row of `logits` that starts at `offset`, shifted by its maximum so that no exponent overflows. */
 function softmaxRow(logits: ArrayLike<number>, offset: number, out: Float32Array): void {
-  const shift = logits[offset + argMax(logits, offset, out.length)]!;
+  const shift = logits[offset + argmax(logits, offset, out.length)]!;
   let sum = 0;
   for (let i = 0; i < out.length; i++) sum += (out[i] = Math.exp(logits[offset + i]! - shift));
   for (let i = 0; i < out.length; i++) out[i] = out[i]! / sum;

@@ -38,9 +38,13 @@ function prefixed(prefix: string, values: object): Record<string, unknown> {
   }));
 }
 
+/** What a label calls a dotted key: `rank` for `options.rank`, `lora.rank` for a combination's `options.lora.rank`. */
+export function settingName(key: string): string {
+  return key.slice(key.indexOf('.') + 1);
+}
+
 function setting(key: string, value: unknown): string {
-  const name = key.slice(key.indexOf('.') + 1); // of a combination's part: `lora.rank`
-  return `${name}=${typeof value === 'number' ? compactNumber(value) : typeof value === 'string' ? value : JSON.stringify(value)}`;
+  return `${settingName(key)}=${typeof value === 'number' ? compactNumber(value) : typeof value === 'string' ? value : JSON.stringify(value)}`;
 }
 
 /** `0.001`, `3e-5`, `12`: four digits are enough to tell a search's choices apart. */

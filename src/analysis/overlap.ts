@@ -1,5 +1,5 @@
+import { argmax } from '../common/argmax';
 import type { Overlap, PairMistake } from '../common/snapshot';
-import { argMax } from './answers';
 import type { Answers } from './answers';
 
 /** How many examples of each kind of disagreement a snapshot carries. */
@@ -42,7 +42,7 @@ function alignedRows(a: Answers, b: Answers): [number, number][] {
 
 function ensembleAnswer(a: Answers, i: number, b: Answers, j: number): number {
   const mean = Float32Array.from({ length: a.classes }, (_, c) => a.probabilities[i * a.classes + c]! + b.probabilities[j * b.classes + c]!);
-  return argMax(mean, 0, a.classes);
+  return argmax(mean);
 }
 
 function pairAt({ answersA, i, answersB, j, pathOf }: {

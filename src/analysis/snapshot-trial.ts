@@ -1,5 +1,6 @@
+import { metricValue } from '../common/ranking';
 import type { SnapshotTrial } from '../common/snapshot';
-import type { EpochScore, Metrics, Trial, TrialEvent } from '../common/trial';
+import type { EpochScore, Trial, TrialEvent } from '../common/trial';
 import type { StoredTrial } from '../store/read';
 import { mergeSteps, thinLossCurve } from './curves';
 import type { TrialTime } from './progress';
@@ -94,17 +95,11 @@ function scoreOf(event: EpochEvent | undefined): EpochScore | undefined {
   };
 }
 
-const metricOf = {
-  'top1': (m: Metrics) => m.top1,
-  'balanced-accuracy': (m: Metrics) => m.balancedAccuracy,
-  'macro-f1': (m: Metrics) => m.macroF1,
-} satisfies Record<Trial['recipe']['selection']['metric'], (m: Metrics) => number>;
-
 /** The first of the epochs with the highest metric on validation, or on test where there is no validation split. */
-function bestEpoch(epochs: readonly EpochEvent[], metric: keyof typeof metricOf): EpochScore | undefined {
+function bestEpoch(epochs: readonly EpochEvent[], metric: Trial['recipe']['selection']['metric']): EpochScore | undefined {
   const value = (e: EpochEvent) => {
     const metrics = e.validation ?? e.test;
-    return metrics ? metricOf[metric](metrics) : -1;
+    return metrics ? metricValue(metrics, metric) : -1;
   };
   return scoreOf(epochs.filter(e => value(e) >= 0).reduce<EpochEvent | undefined>((best, e) => best && value(best) >= value(e) ? best : e, undefined));
 }

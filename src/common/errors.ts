@@ -26,6 +26,11 @@ export interface UserErrorOptions {
   cause?: unknown;
 }
 
+/** Whether the system gave one of these codes as the reason. */
+export function hasCode(error: unknown, ...codes: string[]): boolean {
+  return error instanceof Error && 'code' in error && codes.includes(String(error.code));
+}
+
 /** The message to show for anything thrown: a UserError's own words, a stack for the rest. */
 export function describeError(error: unknown): string {
   if (error instanceof UserError) return error.message;

@@ -3,7 +3,12 @@ const absent = '–';
 
 /** `0.9716` is `97.2%`. */
 export function percent(value: number | null | undefined): string {
-  return value === null || value === undefined ? absent : `${(100 * value).toFixed(1)}%`;
+  return value === null || value === undefined ? absent : `${percentDigits(value)}%`;
+}
+
+/** `0.9716` is `97.2`, where a heading or the text around says percent. */
+export function percentDigits(share: number): string {
+  return (100 * share).toFixed(1);
 }
 
 /** `0.012` is `+1.2`, in percentage points. */
@@ -46,6 +51,14 @@ export function duration(seconds: number): string {
 export function roughDuration(seconds: number): string {
   if (seconds < 50) return 'less than a minute';
   return duration(60 * Math.max(1, Math.round(seconds / 60)));
+}
+
+/** `512 B`, `8.4 kB`, `70 MB`, `1.3 GB`: decimal units. */
+export function fileSize(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let [value, power] = [bytes, 0];
+  for (; value >= 999.5 && power < units.length - 1; power++) value /= 1000;
+  return `${value.toFixed(power > 0 && value < 9.95 ? 1 : 0)} ${units[power]!}`;
 }
 
 /** `1 trial`, `2 trials`. */

@@ -13,3 +13,5 @@ const named = {
   clip: { mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711] },
   '0.5': { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
 } satisfies Record<string, ChannelNormalization>;
+
+export const normalizationNames = Object.keys(named) as readonly (keyof typeof named)[];

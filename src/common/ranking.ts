@@ -1,6 +1,16 @@
-/** Which trials are best: pure functions that the panel, the report and the snapshot share. */
+/** Which epochs and trials are best: pure functions that the panel, the report and the snapshot share. */
 import type { Overlap, SnapshotTrial } from './snapshot';
-import type { Metrics } from './trial';
+import type { Metrics, Trial } from './trial';
+
+/** The metric that a study's selection looks at. */
+export function metricValue(metrics: Metrics, metric: Trial['recipe']['selection']['metric']): number {
+  switch (metric) {
+    case 'top1': return metrics.top1;
+    case 'balanced-accuracy': return metrics.balancedAccuracy;
+    case 'macro-f1': return metrics.macroF1;
+    default: return metric satisfies never;
+  }
+}
 
 /** What one trial is judged by when nothing else is said: validation first, since the test split must not select. */
 export function score(trial: { validation: Metrics | null; test: Metrics | null }): number {

@@ -20,7 +20,7 @@ export interface MethodOptionSchema extends Combinable {
 const scalar = z.union([z.number(), z.string(), z.boolean()]);
 
 /** A search range: the values to try, or an interval (`steps` is how many values a grid takes from it). */
-export const searchRangeSchema = z.strictObject({
+const searchRangeSchema = z.strictObject({
   search: z.union([
     z.array(scalar).min(1),
     z.strictObject({
@@ -95,7 +95,7 @@ const dataSetSchema = z.strictObject({
 });
 export type DataSetSpec = z.infer<typeof dataSetSchema>;
 
-export const augmentations = ['random-resized-crop', 'horizontal-flip', 'vertical-flip'] as const;
+const augmentations = ['random-resized-crop', 'horizontal-flip', 'vertical-flip'] as const;
 
 export const recipeSchema = z.strictObject({
   epochs: z.int().positive().default(100),

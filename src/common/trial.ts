@@ -47,9 +47,13 @@ export interface Sample {
   path: string;
   /** Index into the classes; -1 where there is none. */
   label: number;
-  /** 'train', 'validation', 'test', or `extra/<name>`. */
+  /** A SplitName, or that of an extra test set; see extraSplit. */
   split: string;
 }
+
+/** The split that an extra test set's samples are in. */
+export const extraSplit = (name: string) => `extra/${name}`;
+export const isExtraSplit = (split: string) => split.startsWith('extra/');
 
 export interface TrialDataSet {
   name: string;

@@ -1,7 +1,7 @@
 /** Data sets as the study names them to samples with labels, splits and a fingerprint. */
 import nodePath from 'node:path';
 import type { DataSetSpec, Evaluation } from '../common/study';
-import type { Sample, TrialDataSet } from '../common/trial';
+import { extraSplit, type Sample, type TrialDataSet } from '../common/trial';
 import { UserError } from '../common/errors';
 import { labelIndex, settleClasses } from './classes';
 import { mapConcurrently } from './concurrency';
@@ -120,8 +120,9 @@ async function readExtra(extra: Evaluation['extra'][number], { folder, classes }
   const path = nodePath.resolve(folder, extra.path);
   const listing = await readListing({ path, format: extra.format, splits: [{ split: 'test', names: [extra.split] }] });
   const { images, warnings } = await settleImages(listing);
+  const split = extraSplit(extra.name);
   const samples = images.map((image): Sample => ({
-    id: sampleId(image.path, `extra/${extra.name}`), path: image.path, split: `extra/${extra.name}`, label: labelIndex(image, { classes, labels: listing.labels }),
+    id: sampleId(image.path, split), path: image.path, split, label: labelIndex(image, { classes, labels: listing.labels }),
   }));
   return { name: extra.name, root: listing.root, samples, warnings: [...listing.warnings, ...warnings] };
 }

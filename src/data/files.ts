@@ -2,12 +2,11 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { UserError } from '../common/errors';
+import { imageEndings } from '../common/image-names';
 
-/** Names that count as images in folders. */
-const extensions = new Set(['.jpg', '.jpeg', '.png', '.webp', '.gif', '.tif', '.tiff', '.avif', '.bmp', '.ppm', '.pgm']);
-
+/** Whether a name counts as an image in folders. */
 export function isImageName(name: string): boolean {
-  return !name.startsWith('.') && extensions.has(path.extname(name).toLowerCase());
+  return !name.startsWith('.') && imageEndings.has(path.extname(name).toLowerCase());
 }
 
 export interface Folder {

@@ -1,4 +1,5 @@
 /** What the readers of the formats have in common: images as the user listed them, before labels and splits are settled. */
+import { splitFolders } from '../common/image-names';
 import type { DataSetSpec } from '../common/study';
 import type { SplitName } from '../common/trial';
 
@@ -37,16 +38,10 @@ export interface ReadOptions {
   groupColumn?: string | undefined;
 }
 
-const usual: Record<SplitName, readonly string[]> = {
-  train: ['train', 'train800', 'training'],
-  validation: ['val', 'val200', 'validation', 'valid', 'dev'],
-  test: ['test', 'testing'],
-};
-
-/** The names to look for: what the study says, and where it says nothing the usual ones, VTAB-1K's lists included. */
+/** The names to look for: what the study says, and where it says nothing the usual ones. */
 export function splitNames(splits: DataSetSpec['splits']): SplitNames {
-  return (Object.keys(usual) as SplitName[]).map(split => ({
+  return (Object.keys(splitFolders) as SplitName[]).map(split => ({
     split,
-    names: splits[split] === usual[split][0] ? usual[split] : [splits[split]],
+    names: splits[split] === splitFolders[split][0] ? splitFolders[split] : [splits[split]],
   }));
 }

@@ -20,7 +20,6 @@ export interface Prepared {
   decode(sample: number): Promise<Pixels>;
   /** sha256 of a usable sample's file. */
   contentOf(sample: number): string;
-  close(): Promise<void>;
 }
 
 /** Raised when decoding or resizing changes what it yields. */
@@ -57,7 +56,6 @@ export async function prepareImages(options: LoaderOptions & { onProgress(done: 
       },
       decode: i => decode(samples[i]!),
       contentOf: i => hashes[i] as string,
-      close: () => cache.close(),
     };
   } catch (error) {
     await cache.close().catch(() => undefined);

@@ -103,9 +103,7 @@ interface Place {
   checksum: number;
 }
 
-export const segmentSuffix = '.segment';
-/** Of caches that earlier versions wrote. */
-const suffixes = [segmentSuffix, '.images'];
+const suffix = '.segment';
 const magic = 0x31434c50; // "PLC1"
 const footerBytes = 12; // magic, bytes of the index, checksum of the index
 
@@ -116,7 +114,7 @@ async function segmentFiles(folder: string): Promise<string[]> {
 }
 
 export function isSegment(name: string): boolean {
-  return suffixes.some(suffix => name.endsWith(suffix));
+  return name.endsWith(suffix);
 }
 
 /** What a process that was killed left behind; a living one writes to its file more often than once a day. */
@@ -193,7 +191,7 @@ interface Writer {
 }
 
 async function openWriter(folder: string): Promise<Writer> {
-  const file = path.join(folder, `${randomUUID()}${segmentSuffix}`), temporary = `${file}.tmp`;
+  const file = path.join(folder, `${randomUUID()}${suffix}`), temporary = `${file}.tmp`;
   const handle = await fs.promises.open(temporary, 'wx');
   const places: Place[] = [];
   let offset = 0;

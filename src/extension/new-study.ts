@@ -3,9 +3,10 @@ import fs from 'node:fs';
 import path from 'node:path';
 import * as vscode from 'vscode';
 import { UserError } from '../common/errors';
+import { fileSize } from '../common/format';
 import { writeAtomic } from '../store/files';
 import { findImageFolders, type ImageFolder } from './image-folders';
-import { studyTemplate } from './study-template';
+import { studyTemplate, type NewBackbone } from './study-template';
 
 /** Leaves the file open in an editor; nothing is written when a question is dismissed. */
 export async function newStudy(): Promise<void> {
@@ -17,8 +18,7 @@ export async function newStudy(): Promise<void> {
   if (!images || !backbone || !methods || !file) return;
   const name = path.basename(file, '.peft.json');
   const { methodCatalog } = await import('../common/method-catalog');
-  const say = (target: string) => sayPath(folder, target);
-  writeAtomic(file, studyTemplate({ name, images: say(images), backbone: backbone === 'demo' || backbone.startsWith('hub:') ? backbone : say(backbone), methods, catalog: methodCatalog() }));
+  writeAtomic(file, studyTemplate({ name, images: sayPath(folder, images), backbone, methods, catalog: methodCatalog() }));
   await vscode.window.showTextDocument(vscode.Uri.file(file));
 }
 
@@ -36,11 +36,11 @@ function sayPath(folder: string, target: string): string {
   return isNear ? relative || '.' : target.replaceAll('\\', '/');
 }
 
-interface Choice extends vscode.QuickPickItem { path?: string }
+interface ImagesChoice extends vscode.QuickPickItem { path?: string }
 
 async function askForImages(folder: string): Promise<string | undefined> {
   const folders = (vscode.workspace.workspaceFolders ?? []).map(({ uri }) => uri.fsPath);
-  const items = Promise.all(folders.map(findImageFolders)).then((found): Choice[] => [
+  const items = Promise.all(folders.map(findImageFolders)).then((found): ImagesChoice[] => [
     ...found.flat().map(one => ({ label: sayPath(folder, one.path), description: describeImages(one), path: one.path })),
     { label: '$(folder-opened) Browse...', description: 'another folder, or a CSV file with columns path and label' },
   ]);
@@ -54,29 +54,27 @@ function describeImages({ kind, images }: ImageFolder): string {
   return `${images} images${kind === 'lists' ? ', VTAB-1K lists' : ''}`;
 }
 
-async function askForBackbone(folder: string): Promise<string | undefined> {
-  const items = vscode.workspace.findFiles('**/*.{safetensors,npz}', '**/{node_modules,*.peft}/**', 50).then((files): Choice[] => [
-    ...files.map(({ fsPath }) => ({ label: sayPath(folder, fsPath), description: size(fsPath), path: fsPath })),
-    { label: 'Embedded small ViT', description: 'comes with PEFT Lab: for trying things out', path: 'demo' },
-    { label: '$(folder-opened) Browse...', description: 'a safetensors or npz file' },
-    { label: '$(cloud-download) Hugging Face hub...', description: 'a repository such as timm/deit_tiny_patch16_224.fb_in1k', path: 'hub' },
+interface BackboneChoice extends vscode.QuickPickItem { take(): Promise<NewBackbone | undefined> }
+
+async function askForBackbone(folder: string): Promise<NewBackbone | undefined> {
+  const fromFile = (file: string | undefined) => file === undefined ? undefined : { file: sayPath(folder, file) };
+  const items = vscode.workspace.findFiles('**/*.{safetensors,npz}', '**/{node_modules,*.peft}/**', 50).then((files): BackboneChoice[] => [
+    ...files.map(({ fsPath }) => ({ label: sayPath(folder, fsPath), description: fileSize(fs.statSync(fsPath).size), take: async () => fromFile(fsPath) })),
+    { label: 'Embedded small ViT', description: 'comes with PEFT Lab: for trying things out', take: async () => ({ file: 'demo' }) },
+    { label: '$(folder-opened) Browse...', description: 'a safetensors or npz file', take: async () => fromFile(await browse({ title: 'Backbone', folders: false, filters: { 'safetensors or npz file': ['safetensors', 'npz'] } })) },
+    { label: '$(cloud-download) Hugging Face hub...', description: 'a repository such as timm/deit_tiny_patch16_224.fb_in1k', take: askForRepository },
   ]);
   const options = { title: 'New Study (2/4): Backbone', placeHolder: 'Which Vision Transformer?', ignoreFocusOut: true };
   const choice = await vscode.window.showQuickPick(items, options);
-  if (choice?.path === 'hub') return askForRepository();
-  return choice && (choice.path ?? browse({ title: 'Backbone', folders: false, filters: { 'safetensors or npz file': ['safetensors', 'npz'] } }));
+  return choice?.take();
 }
 
-async function askForRepository(): Promise<string | undefined> {
+async function askForRepository(): Promise<NewBackbone | undefined> {
   const repository = await vscode.window.showInputBox({
     title: 'New Study (2/4): Backbone', prompt: 'A repository of the Hugging Face hub; it is fetched when the study runs', value: 'timm/deit_tiny_patch16_224.fb_in1k', ignoreFocusOut: true,
     validateInput: text => (/^[\w.-]+\/[\w.-]+(@[\w./-]+)?$/.test(text) ? undefined : 'Write it like owner/name, or owner/name@revision.'),
   });
-  return repository && `hub:${repository}`;
-}
-
-function size(file: string): string {
-  return `${(fs.statSync(file).size / 2 ** 20).toFixed(1)} MB`;
+  return repository ? { hub: repository } : undefined;
 }
 
 async function askForMethods(): Promise<{ id: string; summary: string }[] | undefined> {

@@ -1,6 +1,6 @@
 /** What is said when a run ended. */
-import fs from 'node:fs';
 import * as vscode from 'vscode';
+import { readTextIfThere } from '../store/files';
 import { storePaths } from '../store/paths';
 import { describeEnd } from './end-text';
 import { studyTitle } from './study-files';
@@ -13,16 +13,11 @@ export interface EndOptions {
 
 export async function reportEnd(monitor: StudyMonitor, { log, showResults }: EndOptions): Promise<void> {
   const { snapshot, started, cancelled, store } = monitor;
-  const end = describeEnd({ snapshot, started, cancelled, logTail: lastLines(storePaths(store).log) });
+  const end = describeEnd({ snapshot, started, cancelled, log: readTextIfThere(storePaths(store).log) ?? '' });
   const message = `${studyTitle(monitor)}: ${end.message}`;
   log.info(message);
   const show = { error: vscode.window.showErrorMessage, warning: vscode.window.showWarningMessage, info: vscode.window.showInformationMessage }[end.severity];
   const choice = await show(`PEFT Lab: ${message}`, ...end.severity === 'error' ? ['Show Log'] : ['Show Results', 'Show Log']);
   if (choice === 'Show Results') showResults(monitor);
   if (choice === 'Show Log') await vscode.window.showTextDocument(vscode.Uri.file(storePaths(monitor.store).log));
-}
-
-function lastLines(file: string): string {
-  if (!fs.existsSync(file)) return '';
-  return fs.readFileSync(file, 'utf8').trim().split('\n').slice(-3).join(' ').slice(-600);
 }

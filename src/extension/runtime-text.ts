@@ -1,4 +1,5 @@
 /** What the command Install GPU Runtime says: pure. */
+import { fileSize } from '../common/format';
 
 /** What `peft-lab runtime install KIND --dry-run --json` prints. */
 export interface RuntimePlanDocument {
@@ -35,9 +36,9 @@ export const runtimeChoices: readonly RuntimeChoice[] = [
 export function planQuestion({ wheels, downloadBytes, unpackedBytes, folder, remarks }: RuntimePlanDocument): { message: string; detail: string } {
   const hosts = [...new Set(wheels.map(wheel => wheel.host))].join(', ');
   return {
-    message: `Download ${size(downloadBytes)} and install? It takes ${size(unpackedBytes)} on disk.`,
+    message: `${downloadBytes > 0 ? `Download ${fileSize(downloadBytes)} and install` : 'Install what was fetched'}? It takes ${fileSize(unpackedBytes)} on disk.`,
     detail: [
-      wheels.map(wheel => `${wheel.name} ${wheel.version} (${size(wheel.bytes)})`).join(', '), `From ${hosts}, checked by SHA-256, into ${folder}.`, ...remarks,
+      wheels.map(wheel => `${wheel.name} ${wheel.version} (${fileSize(wheel.bytes)})`).join(', '), `From ${hosts}, checked by SHA-256, into ${folder}.`, ...remarks,
     ].join('\n\n'),
   };
 }
@@ -55,8 +56,8 @@ export function installProgress(line: string): ProgressText | null {
     const { progress } = JSON.parse(line) as { progress: { phase: string; detail: string; done: number; total: number; bytesPerSecond: number; fraction: number } };
     const what = `${progress.phase} ${progress.detail}`.trim();
     if (progress.phase !== 'downloading') return { message: what, share: progress.fraction };
-    const rate = progress.bytesPerSecond > 0 ? `, ${size(progress.bytesPerSecond)}/s` : '';
-    return { message: `${what}: ${size(progress.done)} of ${size(progress.total)}${rate}`, share: progress.fraction };
+    const rate = progress.bytesPerSecond > 0 ? `, ${fileSize(progress.bytesPerSecond)}/s` : '';
+    return { message: `${what}: ${fileSize(progress.done)} of ${fileSize(progress.total)}${rate}`, share: progress.fraction };
   } catch {
     return null; // torn
   }
@@ -86,10 +87,4 @@ function parse(text: string): OutcomeDocument | null {
   } catch {
     return null;
   }
-}
-
-/** `1.3 GB`, `70 MB`, `nothing`. */
-function size(bytes: number): string {
-  if (bytes === 0) return 'nothing';
-  return bytes >= 999.5e6 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.max(0.1, bytes / 1e6).toFixed(bytes >= 10e6 ? 0 : 1)} MB`;
 }

@@ -1,10 +1,9 @@
 /** Which study a command is about, and where its results lie. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { parse } from 'jsonc-parser';
 import * as vscode from 'vscode';
 import { UserError } from '../common/errors';
-import { storeFolder } from '../store/paths';
+import { storeFolderFromText } from '../store/paths';
 
 export const studyPattern = '**/*.peft.json';
 const noStudies = '**/{node_modules,*.peft}/**';
@@ -40,25 +39,20 @@ export function isStudyFile(uri: vscode.Uri): boolean {
   return uri.scheme === 'file' && uri.fsPath.endsWith('.peft.json');
 }
 
-export async function findStudies(): Promise<vscode.Uri[]> {
+async function findStudies(): Promise<vscode.Uri[]> {
   const found = await vscode.workspace.findFiles(studyPattern, noStudies, 200);
   return found.filter(isStudyFile).sort((a, b) => a.fsPath.localeCompare(b.fsPath));
 }
 
 /** The study with its store; the file need not be valid, and "output" is taken as far as it can be read. */
 export async function studyFile(uri: vscode.Uri): Promise<StudyFile> {
-  return { uri, store: storeFolder(uri.fsPath, outputOf(await readText(uri))) };
+  return { uri, store: storeFolderFromText(uri.fsPath, await readText(uri)) };
 }
 
 async function readText(uri: vscode.Uri): Promise<string> {
   const open = vscode.workspace.textDocuments.find(document => document.uri.toString() === uri.toString());
   if (open) return open.getText();
   return fs.readFile(uri.fsPath, 'utf8').catch(() => '');
-}
-
-function outputOf(text: string): string | undefined {
-  const study = parse(text, [], { allowTrailingComma: true }) as { output?: unknown } | undefined;
-  return typeof study?.output === 'string' ? study.output : undefined;
 }
 
 async function pickStudy(uris: readonly vscode.Uri[]): Promise<vscode.Uri | undefined> {

@@ -1,8 +1,9 @@
 import fs from 'node:fs';
 import * as vscode from 'vscode';
+import { processIsAlive } from '../common/process-is-alive';
 import type { Snapshot } from '../common/snapshot';
 import { readTextIfThere } from '../store/files';
-import { lockHolder, processIsAlive } from '../store/lock';
+import { lockHolder } from '../store/lock';
 import { storePaths } from '../store/paths';
 import { requestCancel } from '../store/requests';
 import { DisposableStore } from './disposables';
@@ -79,9 +80,10 @@ export class StudyMonitor implements vscode.Disposable {
   async #read(): Promise<void> {
     try {
       const running = this.#isRunning(); // asked first: a run that ends while the store is read is read once more
+      const launcher = this.#launcher;
       this.#announcePreparing(running ? readTextIfThere(storePaths(this.store).preparing) : null);
       if (fs.existsSync(storePaths(this.store).study)) this.#announce(await this.#build());
-      this.#turn(running);
+      if (this.#launcher === launcher) this.#turn(running); // else one was started meanwhile
     } catch (error) {
       this.log.error(`${this.store} cannot be read`, error as Error);
     }

@@ -6,14 +6,16 @@ import type { MethodOptionSchema } from '../common/study';
 
 export interface NewStudy {
   name: string;
-  /** "demo", `hub:owner/name`, or a path as the study file will say it. */
-  backbone: string;
+  backbone: NewBackbone;
   /** Folder or CSV file, as the study file will say it. */
   images: string;
   methods: readonly { id: string; summary: string }[];
   /** Every method there is: the examples are of some of them. */
   catalog: readonly MethodOptionSchema[];
 }
+
+/** As the study file will say it: "demo" or a path, or owner/name on the hub. */
+export type NewBackbone = { file: string } | { hub: string };
 
 export function studyTemplate({ name, backbone, images, methods, catalog }: NewStudy): string {
   const { method, option, values, partner } = example(catalog);
@@ -25,7 +27,7 @@ export function studyTemplate({ name, backbone, images, methods, catalog }: NewS
   // The Vision Transformer that all methods start from: a safetensors file of timm, Hugging Face or CLIP, Google's npz,
   // or a repository of the Hugging Face hub, { "hub": "timm/deit_tiny_patch16_224.fb_in1k" }.
   // "demo" is the small one that comes with PEFT Lab: good for trying things out, not for results.
-  "backbone": { ${backbone.startsWith('hub:') ? `"hub": ${JSON.stringify(backbone.slice('hub:'.length))}` : `"file": ${JSON.stringify(backbone)}`} },
+  "backbone": ${JSON.stringify(backbone, null, 1).replaceAll(/\n */g, ' ')},
 
   // Folders of images (one folder a class, with or without train/, val/ and test/), VTAB-1K lists or a CSV file.
   // Splits that are missing are drawn by seed, stratified by class; see "holdOut".

@@ -30,8 +30,7 @@ const libraryNames: Partial<Record<NodeJS.Platform, readonly string[]>> = {
 
 /** Throws a UserError that says how to get a compiler, where one is needed and none is there. */
 export async function requireCompiler(version: string): Promise<void> {
-  if (builtBefore(version) || await findCompiler()) return;
-  throw new UserError({ what: 'there is no C++ compiler, which the binding to TensorFlow is built with', remedy: compilerRemedy() });
+  if (!builtBefore(version)) await anyCompiler();
 }
 
 /** Puts the binding into the runtime's folder: one built before for this platform and version, or a new one. */
@@ -50,14 +49,19 @@ export async function forgetBindings(): Promise<void> {
 }
 
 async function compile(target: string, { folder, signal }: Pick<BindingOptions, 'folder' | 'signal'>): Promise<void> {
-  const compiler = await findCompiler();
-  if (!compiler) throw new UserError({ what: 'there is no C++ compiler, which the binding to TensorFlow is built with', remedy: compilerRemedy() });
+  const compiler = await anyCompiler();
   const { code, words } = await runCompiler(compiler, compilerArguments(folder, target), signal);
   if (code === 0) return;
   throw new UserError({
     what: `the binding to TensorFlow does not compile (${compiler} ended with ${code}):\n${words.split('\n').filter(line => /error/i.test(line)).slice(0, 5).join('\n') || words.slice(-1000)}`,
     remedy: 'A compiler with C++17 is needed (GCC 9 or newer, Clang 10 or newer); name another one in the variable CXX.',
   });
+}
+
+async function anyCompiler(): Promise<string> {
+  const compiler = await findCompiler();
+  if (compiler) return compiler;
+  throw new UserError({ what: 'there is no C++ compiler, which the binding to TensorFlow is built with', remedy: compilerRemedy() });
 }
 
 function compilerArguments(folder: string, target: string): string[] {
@@ -82,7 +86,7 @@ function runCompiler(compiler: string, args: string[], signal?: AbortSignal): Pr
   });
 }
 
-/** Shipped in dist/native; in the repository also below node_modules. */
+/** Beside the bundle, in dist/native; a test's bundle lies deeper and finds them from the repository's folder. */
 function nativeSources(): { sources: string; headers: string } {
   const candidates = [path.join(__dirname, 'native'), path.resolve('dist/native')];
   const folder = candidates.find(one => fs.existsSync(path.join(one, 'binding/tfjs_binding.cc')));

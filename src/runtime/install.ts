@@ -3,9 +3,9 @@
  * (its name begins with a dot) and renamed when it is whole; what was interrupted goes on from there, or is removed.
  */
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { UserError } from '../common/errors';
+import { takeFileLock, type Lock } from '../common/file-lock';
 import { replaceFile } from '../common/replace-file';
 import {
   dataFoldersOfRuntimes, manifestName, readRuntime, type Runtime, type RuntimeKind, type RuntimeManifest,
@@ -44,7 +44,7 @@ export async function installRuntime(plan: RuntimePlan, options: InstallOptions 
   if (plan.installed) return recheck(plan.installed, options.signal);
   try {
     await fs.promises.mkdir(staging, { recursive: true });
-    const release = takeLock(staging);
+    const lock = takeLock(staging);
     try {
       const tree = path.join(staging, 'tree');
       await fetchAndUnpack(plan, tree, options);
@@ -52,7 +52,7 @@ export async function installRuntime(plan: RuntimePlan, options: InstallOptions 
       await fs.promises.rm(folder, { recursive: true, force: true }); // torn, or of another format
       await replaceFile(tree, folder);
     } finally {
-      release();
+      lock.release();
     }
     await fs.promises.rm(staging, { recursive: true, force: true });
   } catch (error) {
@@ -69,27 +69,34 @@ async function fetchAndUnpack(plan: RuntimePlan, tree: string, { signal, onProgr
   const speed = speedometer();
   let done = 0;
   for (const wheel of plan.wheels) {
-    const report = (phase: InstallPhase, bytes: number) => {
-      keepLock(plan.staging);
-      const share = phase === 'downloading' ? downloadShare * bytes : bytes;
-      onProgress?.({
-        phase, detail: wheel.name, done: done + bytes, total, bytesPerSecond: phase === 'downloading' ? speed(done + bytes) : 0,
-        fraction: wheelsShare * Math.min(1, (done + share) / total),
-      });
-    };
+    const report = (phase: InstallPhase, { fetched, share }: { fetched: number; share: number }) => onProgress?.({
+      phase, detail: wheel.name, done: done + fetched, total, bytesPerSecond: phase === 'downloading' ? speed(done + fetched) : 0,
+      fraction: wheelsShare * Math.min(1, (done + share * wheel.bytes) / total),
+    });
     if (!fs.existsSync(unpackedMark(plan.staging, wheel))) {
       const file = wheelPath(plan.staging, wheel);
-      await download({ url: wheel.url, file, bytes: wheel.bytes, sha256: wheel.sha256, signal, retryMilliseconds, onProgress: bytes => report('downloading', bytes) });
-      report('unpacking', wheel.bytes);
-      await unpackWheel({ plan, wheel, file, tree, signal });
+      const reportFetched = (fetched: number) => report('downloading', { fetched, share: downloadShare * fetched / wheel.bytes });
+      const reportUnpacked = (unpacked: number) => report('unpacking', { fetched: wheel.bytes, share: downloadShare + (1 - downloadShare) * unpacked });
+      await download({ url: wheel.url, file, bytes: wheel.bytes, sha256: wheel.sha256, signal, retryMilliseconds, onProgress: reportFetched });
+      reportUnpacked(0);
+      await unpackWheel({ plan, wheel, file, tree, signal, onProgress: reportUnpacked });
     }
     done += wheel.bytes;
   }
 }
 
-async function unpackWheel({ plan, wheel, file, tree, signal }: { plan: RuntimePlan; wheel: Wheel; file: string; tree: string; signal: AbortSignal | undefined }): Promise<void> {
+interface UnpackWheelOptions {
+  plan: RuntimePlan;
+  wheel: Wheel;
+  file: string;
+  tree: string;
+  signal: AbortSignal | undefined;
+  onProgress(share: number): void;
+}
+
+async function unpackWheel({ plan, wheel, file, tree, signal, onProgress }: UnpackWheelOptions): Promise<void> {
   try {
-    await unpack({ file, folder: path.join(tree, 'site'), keep: plan.recipe.keep, signal });
+    await unpack({ file, folder: path.join(tree, 'site'), keep: plan.recipe.keep, signal, onProgress });
   } catch (error) {
     if (!signal?.aborted) await fs.promises.rm(file, { force: true });
     throw error;
@@ -177,7 +184,7 @@ export async function removeRuntimes(kind: RuntimeKind): Promise<Removed[]> {
   for (const parent of dataFoldersOfRuntimes()) {
     for (const name of namesIn(parent).filter(one => new RegExp(`^(\\.install-|\\.removed-)?${kind}-`).test(one))) {
       const folder = path.join(parent, name);
-      if (name.startsWith('.install-')) takeLock(folder)();
+      if (name.startsWith('.install-')) takeLock(folder).release();
       removed.push({ folder, bytes: filesBelow(folder).reduce((sum, file) => sum + file.bytes, 0) });
       await removeFolder(folder);
     }
@@ -209,51 +216,9 @@ function namesIn(folder: string): string[] {
   }
 }
 
-/** One installation at a time in a folder. Returns what gives the lock back. */
-function takeLock(staging: string): () => void {
-  const file = path.join(staging, 'lock');
-  const own = JSON.stringify({ pid: process.pid, host: os.hostname() });
-  for (let tries = 0; ; tries++) {
-    try {
-      fs.writeFileSync(file, own, { flag: 'wx' });
-      return () => fs.rmSync(file, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST' || tries > 0) throw error;
-      const holder = readLock(file);
-      if (holder && isAlive(holder)) throw new UserError({ what: `process ${holder.pid} on ${holder.host} installs this runtime already`, where: staging, remedy: 'Wait until it ends, or stop it.' });
-      fs.rmSync(file, { force: true });
-    }
-  }
-}
-
-/** Says that the installation is going on, to those who see the folder from another machine. */
-function keepLock(staging: string): void {
-  const file = path.join(staging, 'lock'), now = new Date();
-  try {
-    if (Date.now() - fs.statSync(file).mtimeMs > 5000) fs.utimesSync(file, now, now);
-  } catch { /* removed by hand: then so be it */ }
-}
-
-interface Holder { pid: number; host: string; silence: number }
-
-function readLock(file: string): Holder | null {
-  try {
-    return { ...JSON.parse(fs.readFileSync(file, 'utf8')) as Omit<Holder, 'silence'>, silence: Date.now() - fs.statSync(file).mtimeMs };
-  } catch {
-    return null; // torn, or gone by now
-  }
-}
-
-/** A process on another machine is known by what it touches. */
-function isAlive({ pid, host, silence }: Holder): boolean {
-  if (host !== os.hostname()) return silence < 10 * 60_000;
-  if (pid === process.pid) return false;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
+/** One installation at a time in a folder. */
+function takeLock(staging: string): Lock {
+  return takeFileLock(path.join(staging, 'lock'), { what: 'this runtime is being installed already', remedy: 'Wait until it ends, or stop it.' });
 }
 
 /** Bytes a second over the last seconds. */

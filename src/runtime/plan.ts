@@ -2,8 +2,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { UserError } from '../common/errors';
+import { fileSize } from '../common/format';
 import { installedRuntimes, runtimesFolder, type Runtime } from '../common/runtimes';
-import { gigabytes, requireSpace, thisPlatform, type Platform } from './platform';
+import { requireSpace, thisPlatform, type Platform } from './platform';
 import { openPythonIndex, type PythonIndex, type Wheel } from './python-index';
 import { findRecipe, type Recipe, type RecipeOptions } from './recipes';
 import { listRemoteZip } from './remote-zip';
@@ -121,8 +122,8 @@ export function runtimeTitle({ kind, version, gpu }: { kind: string; version: st
 export function describePlan({ recipe, wheels, downloadBytes, unpackedBytes, folder, installed, remarks, problems: found }: RuntimePlan): string {
   if (installed) return `${runtimeTitle(recipe)} is installed already, in ${installed.folder}.`;
   return [
-    `${runtimeTitle(recipe)}: ${gigabytes(downloadBytes)} to download, ${gigabytes(unpackedBytes)} on disk, in ${folder}`,
-    ...wheels.map(wheel => `  ${wheel.name} ${wheel.version}  ${gigabytes(wheel.bytes)}  ${new URL(wheel.url).host}`),
+    `${runtimeTitle(recipe)}: ${fileSize(downloadBytes)} to download, ${fileSize(unpackedBytes)} on disk, in ${folder}`,
+    ...wheels.map(wheel => `  ${wheel.name} ${wheel.version}  ${fileSize(wheel.bytes)}  ${new URL(wheel.url).host}`),
     ...remarks, ...found.map(text => `Missing: ${text}`),
   ].join('\n');
 }

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import { UserError } from '../common/errors';
+import { fileSize } from '../common/format';
 
 export interface Platform {
   /** As Node.js names them. */
@@ -116,16 +117,9 @@ export async function requireSpace(folder: string, bytes: number): Promise<void>
   const free = bavail * bsize;
   if (free >= bytes) return;
   throw new UserError({
-    what: `not enough room: ${gigabytes(bytes)} are needed and ${gigabytes(free)} are free`, where: folder,
+    what: `not enough room: ${fileSize(bytes)} are needed and ${fileSize(free)} are free`, where: folder,
     remedy: 'Free some space, or name a folder on another disk in the variable PEFT_LAB_DATA.',
   });
-}
-
-/** `1.3 GB`, `70 MB`, `nothing`. */
-export function gigabytes(bytes: number): string {
-  if (bytes === 0) return 'nothing';
-  if (bytes >= 999.5e6) return `${(bytes / 1e9).toFixed(1)} GB`;
-  return bytes >= 999_500 ? `${(bytes / 1e6).toFixed(0)} MB` : `${Math.max(1, Math.round(bytes / 1e3))} KB`;
 }
 
 /** What a short command prints; null when it cannot run, fails, or takes longer than ten seconds. */

@@ -12,25 +12,24 @@ export interface UnpackOptions {
   /** Which entries are wanted. */
   keep(name: string): boolean;
   signal?: AbortSignal | undefined;
-  /** Unpacked bytes written so far. */
-  onProgress?: ((bytes: number) => void) | undefined;
+  /** Gets the share that is written, 0 to 1. */
+  onProgress?: ((share: number) => void) | undefined;
 }
 
 /** Unpacks what is wanted, and resolves with the entries' names. A UserError for a damaged or malicious archive. */
 export async function unpack({ file, folder, keep, signal, onProgress }: UnpackOptions): Promise<string[]> {
   const zip = await openPromise(file, { autoClose: false }).catch((cause: unknown) => { throw damaged(file, cause); });
-  const names: string[] = [];
   let written = 0;
   try {
-    for (const entry of await listEntries(zip, file)) {
+    const wanted = (await listEntries(zip, file)).filter(({ fileName }) => !fileName.endsWith('/') && keep(fileName));
+    const total = wanted.reduce((sum, entry) => sum + entry.uncompressedSize, 0);
+    const onBytes = (bytes: number) => onProgress?.((written += bytes) / total);
+    for (const entry of wanted) {
       signal?.throwIfAborted();
-      if (entry.fileName.endsWith('/') || !keep(entry.fileName)) continue;
       refuseLink(entry, file);
-      await extract(zip, entry, { target: safeTarget(folder, entry.fileName, file), file, signal });
-      names.push(entry.fileName);
-      onProgress?.(written += entry.uncompressedSize);
+      await extract(zip, entry, { target: safeTarget(folder, entry.fileName, file), file, signal, onBytes });
     }
-    return names;
+    return wanted.map(({ fileName }) => fileName);
   } finally {
     zip.close();
   }
@@ -63,12 +62,20 @@ function refuseLink(entry: Entry, file: string): void {
   throw new UserError({ what: `${JSON.stringify(entry.fileName)} is a link or a device`, where: file, remedy: 'Do not use this file; report where it came from.' });
 }
 
-async function extract(zip: ZipFile, entry: Entry, { target, file, signal }: { target: string; file: string; signal: AbortSignal | undefined }): Promise<void> {
+interface ExtractOptions { target: string; file: string; signal: AbortSignal | undefined; onBytes(bytes: number): void }
+
+async function extract(zip: ZipFile, entry: Entry, { target, file, signal, onBytes }: ExtractOptions): Promise<void> {
   const isExecutable = entry.versionMadeBy >>> 8 === 3 && ((entry.externalFileAttributes >>> 16) & 0o100) !== 0;
   await fs.promises.mkdir(path.dirname(target), { recursive: true });
   try {
     const source = await zip.openReadStreamPromise(entry);
-    await pipeline(source, fs.createWriteStream(target, { mode: isExecutable ? 0o755 : 0o644 }), { ...signal && { signal } });
+    const counted = async function* (chunks: AsyncIterable<Buffer>) {
+      for await (const chunk of chunks) {
+        onBytes(chunk.length);
+        yield chunk;
+      }
+    };
+    await pipeline(source, counted, fs.createWriteStream(target, { mode: isExecutable ? 0o755 : 0o644 }), { ...signal && { signal } });
   } catch (error) {
     signal?.throwIfAborted();
     const explained = diskError(error, target);

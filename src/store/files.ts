@@ -5,7 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
-import { UserError } from '../common/errors';
+import { hasCode, UserError } from '../common/errors';
+import { replaceFileSync } from '../common/replace-file';
 
 /**
  * Writes a whole file so that readers see the old content or the new one, never a part, and a crash leaves one of them.
@@ -17,7 +18,7 @@ export function writeAtomic(file: string, data: string | Uint8Array): void {
     fs.mkdirSync(path.dirname(file), { recursive: true });
     try {
       writeAndSync(temporary, data);
-      renameWithRetry(temporary, file);
+      replaceFileSync(temporary, file);
     } catch (error) {
       fs.rmSync(temporary, { force: true });
       throw error;
@@ -79,22 +80,6 @@ export function readTextIfThere(file: string): string | null {
   }
 }
 
-/** Virus scanners and indexers on Windows hold a file for moments; so do some network drives. */
-export function renameWithRetry(from: string, to: string): void {
-  for (let delay = 5; ; delay *= 2) {
-    try {
-      return fs.renameSync(from, to);
-    } catch (error) {
-      if (delay > 2000 || !hasCode(error, 'EPERM', 'EACCES', 'EBUSY')) throw error;
-      sleepSynchronously(delay);
-    }
-  }
-}
-
-export function hasCode(error: unknown, ...codes: string[]): boolean {
-  return error instanceof Error && 'code' in error && codes.includes(String(error.code));
-}
-
 /** Runs a write and turns what its user can mend (no space, no permission) into a UserError. */
 export function writing<T>(file: string, write: () => T): T {
   try {
@@ -113,12 +98,10 @@ export function writeError(file: string, error: unknown): unknown {
   if (hasCode(error, 'EROFS', 'EACCES', 'EPERM')) {
     return new UserError({ what: `cannot write ${path.basename(file)} here`, where, remedy: 'Make the folder writable, or set "output" in the study to one that is.', cause: error });
   }
+  if (hasCode(error, 'EISDIR', 'ENOTDIR', 'EEXIST')) {
+    return new UserError({ what: `cannot write ${path.basename(file)} here: a folder has a file's name, or a file a folder's`, where, remedy: 'Choose another name or folder.', cause: error });
+  }
   return error;
-}
-
-/** Waits without giving the event loop a turn; for retries of a few milliseconds. */
-function sleepSynchronously(milliseconds: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
 function writeAndSync(file: string, data: string | Uint8Array): void {

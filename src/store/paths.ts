@@ -1,5 +1,6 @@
-/** Every file name of the store, in one place. See ARCHITECTURE.md, "Store". */
+/** Every file name of the store, in one place. */
 import path from 'node:path';
+import { parse } from 'jsonc-parser';
 
 /** Files of a store: the folder `<study>.peft`. */
 export function storePaths(store: string) {
@@ -29,7 +30,7 @@ export function trialPaths(folder: string) {
     checkpoint: path.join(folder, 'checkpoint.safetensors'),
     adapter: path.join(folder, 'adapter'),
     predictionsFolder: path.join(folder, 'predictions'),
-    /** Extra test sets are called `extra/<name>`, which is no file name. */
+    /** The names of extra test sets' splits are no file names. */
     predictions: (split: string) => path.join(folder, 'predictions', `${encodeURIComponent(split)}.safetensors`),
     result: path.join(folder, 'result.json'),
   };
@@ -59,6 +60,12 @@ export function storeFolder(studyFile: string, output?: string): string {
   const folder = path.dirname(path.resolve(studyFile));
   if (output !== undefined) return path.resolve(folder, output);
   return path.join(folder, `${studyName(studyFile)}.peft`);
+}
+
+/** The same from the study file's text, which need not be a valid study: "output" is taken as far as it can be read. */
+export function storeFolderFromText(studyFile: string, text: string): string {
+  const study = parse(text, [], { allowTrailingComma: true }) as { output?: unknown } | undefined;
+  return storeFolder(studyFile, typeof study?.output === 'string' ? study.output : undefined);
 }
 
 /** `flowers` for `/data/flowers.peft.json`. */

@@ -5,10 +5,13 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { hasCode } from '../common/errors';
+import type { LockHolder } from '../common/file-lock';
+import { processIsAlive } from '../common/process-is-alive';
 import type { TrialStatus } from '../common/snapshot';
 import type { Attempt, AttemptExit, Trial, TrialEvent, TrialResult } from '../common/trial';
-import { hasCode, parseLines } from './files';
-import { lockHolder, processIsAlive, type LockInfo } from './lock';
+import { parseLines } from './files';
+import { lockHolder } from './lock';
 import { attemptPaths, splitOfPredictions, storePaths, trialPaths } from './paths';
 import type { SearchEvent, StoredStudy } from './study-store';
 
@@ -17,7 +20,7 @@ export interface StoreContents {
   study: StoredStudy | null;
   search: SearchEvent[];
   /** The launcher at work; null when none is. */
-  launcher: LockInfo | null;
+  launcher: LockHolder | null;
   /** The study's trials in the order of the plan. */
   trials: StoredTrial[];
   /** How many more trials of earlier versions of the study lie in the store. */
@@ -52,9 +55,9 @@ export interface StoredPredictions {
 }
 
 /** Silence after which a worker on another machine counts as dead. */
-const SILENCE_MILLISECONDS = 60_000;
+export const SILENCE_MILLISECONDS = 60_000;
 /** A process of the worker's number lives, yet the worker is silent: stuck, or the number is another program's by now. */
-const STUCK_MILLISECONDS = 600_000;
+export const STUCK_MILLISECONDS = 600_000;
 
 export async function readStore(folder: string): Promise<StoreContents> {
   const files = storePaths(folder);

@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { EngineId } from '../common/engines';
 import { UserError } from '../common/errors';
 import type { Attempt, AttemptExit, Sample, Trial, TrialEvent, TrialResult } from '../common/trial';
-import { appendLine, readJson, readLines, writeJson, writing } from './files';
+import { appendLine, readJson, readLines, writeJson } from './files';
 import { attemptPaths, storePaths, trialPaths } from './paths';
 import { writePredictions } from './predictions';
 
@@ -27,11 +27,7 @@ export interface OpenTrial {
 export interface AttemptWriter {
   folder: string;
   number: number;
-  logFile: string;
-  /** Touch it, or call heartbeat(), at least every 20 seconds. */
-  heartbeatFile: string;
   event(event: TrialEvent): void;
-  heartbeat(): void;
   exit(exit: AttemptExit): void;
 }
 
@@ -95,13 +91,9 @@ function openAttempt(attempts: string, info: Omit<Attempt, 'number' | 'started' 
   const folder = path.join(attempts, String(number));
   const files = attemptPaths(folder);
   const attempt: Attempt = { number, started: Date.now(), pid: process.pid, host: os.hostname(), ...info };
-  const heartbeat = () => writing(files.heartbeat, () => fs.writeFileSync(files.heartbeat, `${Date.now()}\n`));
   writeJson(files.attempt, attempt);
-  heartbeat();
   return {
-    folder, number, heartbeat,
-    logFile: files.log,
-    heartbeatFile: files.heartbeat,
+    folder, number,
     event: event => appendLine(files.events, event),
     exit: exit => writeJson(files.exit, exit),
   };

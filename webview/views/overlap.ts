@@ -3,6 +3,7 @@ import type { PanelContext } from '../context';
 import { h } from '../dom';
 import type { Child, Tree } from '../dom';
 import { counted, integer, percent, points } from '../../src/common/format';
+import { ensembleGain } from '../../src/common/ranking';
 import type { PanelState } from '../state';
 import { gallery } from './gallery';
 
@@ -38,14 +39,13 @@ function figure(context: PanelContext, { first, second, overlap }: Compared): Tr
 }
 
 function numbers({ first, second, overlap: o }: Compared): Tree {
-  const accuracyA = 1 - (o.onlyAWrong + o.bothWrong) / o.samples, accuracyB = 1 - (o.onlyBWrong + o.bothWrong) / o.samples;
-  const gain = o.ensembleTop1 - Math.max(accuracyA, accuracyB);
+  const share = (count: number) => percent(o.samples ? count / o.samples : null);
   const tile = (name: string, value: string, note: string, kind = '') =>
     h('div', { class: `tile ${kind}` }, h('dt', {}, name), h('dd', {}, value), h('dd', { class: 'note' }, note));
   return h('dl', { class: 'tiles' },
-    tile(first.label, percent(accuracyA), 'top-1'), tile(second.label, percent(accuracyB), 'top-1'),
-    tile('Ensemble', percent(o.ensembleTop1), `${points(gain)} points against the better one`, 'strong'),
-    tile('Both right', integer(o.bothRight), `${percent(o.bothRight / o.samples)} of the images`),
+    tile(first.label, share(o.bothRight + o.onlyBWrong), 'top-1'), tile(second.label, share(o.bothRight + o.onlyAWrong), 'top-1'),
+    tile('Ensemble', percent(o.ensembleTop1), `${points(ensembleGain(o))} points against the better one`, 'strong'),
+    tile('Both right', integer(o.bothRight), `${share(o.bothRight)} of the images`),
     tile('Same wrong answer', integer(o.sameMistake), `of ${integer(o.bothWrong)} both wrong`));
 }
 

@@ -1,9 +1,7 @@
 import { type StreamKey, streamKey } from '../../common/random';
 import { type Canvas, toPixels } from './canvas';
-import { countClasses, drawCount } from './count';
 import { type Dice, createDice } from './dice';
 import { drawOrientation, orientationClasses } from './orientation';
-import { drawPosition, positionClasses } from './position';
 import { type PretrainingAnswers, drawPretraining, pretrainingClasses } from './pretraining';
 
 interface DrawnTask {
@@ -14,11 +12,9 @@ interface DrawnTask {
 
 const drawOnly = (label: number, size: number, dice: Dice, key: StreamKey) => drawPretraining(label, size, dice, key).canvas;
 
-/** Tasks that need no download: the one that the embedded backbone is trained on, and three to fine-tune it to. */
+/** Tasks that need no download: the one that the embedded backbone is trained on, and one to fine-tune it to. */
 export const drawnTasks = {
   pretraining: { classes: pretrainingClasses, draw: drawOnly },
-  count: { classes: countClasses, draw: drawCount },
-  position: { classes: positionClasses, draw: drawPosition },
   orientation: { classes: orientationClasses, draw: drawOrientation },
 } satisfies Record<string, DrawnTask>;
 

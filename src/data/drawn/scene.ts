@@ -24,7 +24,7 @@ export function drawGround(size: number, dice: Dice, key: StreamKey): { canvas: 
 }
 
 /** A saturated colour of the hue and the texture's second colour, both apart from the ground. */
-export function drawColours(hue: Hue, dice: Dice, isDark: boolean): [Colour, Colour] {
+function drawColours(hue: Hue, dice: Dice, isDark: boolean): [Colour, Colour] {
   const angle = hues[hue] + dice.between(-0.06, 0.06);
   const first = fromHue(angle, dice.between(0.65, 1), isDark ? dice.between(0.75, 1) : dice.between(0.5, 0.8));
   const second = isDark ? fromHue(angle, dice.between(0, 0.3), 1) : fromHue(angle, 0.8, dice.between(0.1, 0.3));
@@ -53,7 +53,7 @@ export function drawStrokes(canvas: Canvas, count: number, dice: Dice): void {
 }
 
 /** Hue from 0 to 1 round the circle, saturation and value from 0 to 1. */
-export function fromHue(hue: number, saturation: number, value: number): Colour {
+function fromHue(hue: number, saturation: number, value: number): Colour {
   const channel = (shift: number) => {
     const sixth = ((((hue * 6 + shift) % 6) + 6) % 6);
     return value * (1 - saturation * Math.max(0, Math.min(1, sixth, 4 - sixth)));

@@ -5,6 +5,7 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { processIsAlive } from '../../common/process-is-alive';
 import { replaceFile } from '../../common/replace-file';
 
 export interface RepositoryCache {
@@ -100,16 +101,7 @@ async function claimPart(blobs: string, etag: string): Promise<string> {
 
 async function isForsaken(file: string): Promise<boolean> {
   const [, host, pid] = /\.([^/\\]+)-(\d+)\.incomplete$/.exec(path.basename(file)) ?? [];
-  if (host?.endsWith(os.hostname()) && pid !== undefined) return !isAlive(Number(pid));
+  if (host?.endsWith(os.hostname()) && pid !== undefined) return !processIsAlive(Number(pid));
   const stat = await fs.stat(file).catch(() => null);
   return stat !== null && Date.now() - stat.mtimeMs > FORSAKEN_MILLISECONDS;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }

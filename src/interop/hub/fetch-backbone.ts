@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { UserError } from '../../common/errors';
+import { fileSize } from '../../common/format';
 import { diskError, download, sha256, type Checksum } from '../download';
 import { openRepositoryCache, type RepositoryCache } from './cache';
 import { authorization, contentAddress, HubUnavailable, listHubFiles, refusalWords, type HubFile, type HubListing } from './client';
@@ -96,12 +97,8 @@ async function checkSpace(cache: RepositoryCache, files: readonly HubFile[]): Pr
   const { bavail, bsize } = await fs.promises.statfs(cache.folder);
   if (bavail * bsize >= bytes) return;
   throw new UserError({
-    what: `${megabytes(bytes)} are needed, and the disk has ${megabytes(bavail * bsize)} left`, where: cache.folder, remedy: spaceRemedy,
+    what: `${fileSize(bytes)} are needed, and the disk has ${fileSize(bavail * bsize)} left`, where: cache.folder, remedy: spaceRemedy,
   });
-}
-
-function megabytes(bytes: number): string {
-  return `${Math.ceil(bytes / 1e6)} MB`;
 }
 
 /** What an earlier call, or Python, left here. */

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { answersOf, argMax } from '../../../src/analysis/answers';
+import { answersOf } from '../../../src/analysis/answers';
+import { argmax } from '../../../src/common/argmax';
 
 describe('answersOf', () => {
   it('takes the softmax of each row and its largest column', () => {
@@ -22,6 +23,8 @@ describe('answersOf', () => {
   });
 });
 
-describe('argMax', () => {
-  it('takes the first of equals', () => assert.equal(argMax([9, 1, 3, 3], 1, 3), 1));
+describe('argmax', () => {
+  it('takes the first of equals, and the first of all where nothing compares', () => {
+    assert.deepEqual([argmax([9, 1, 3, 3], 1, 3), argmax([1, 4, 2]), argmax([NaN, NaN])], [1, 1, 0]);
+  });
 });

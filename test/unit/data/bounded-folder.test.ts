@@ -16,7 +16,7 @@ describe('a bounded folder', () => {
       fs.utimesSync(file, Date.now() / 1000 - age, Date.now() / 1000 - age);
     };
     write('a/old.segment', 300);
-    write('a/older.images', 400);
+    write('a/older.segment', 400);
     write('b/oldest.segment', 500);
     write('b/young.segment', 10);
     write('notes.txt', 1000);

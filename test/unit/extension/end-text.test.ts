@@ -5,11 +5,28 @@ import { describeEnd } from '../../../src/extension/end-text';
 import { fakeSnapshot } from '../../fixtures/snapshot';
 
 const started = 1000;
-const asked = { started, cancelled: false, logTail: 'peft-lab run: data/ has no images' };
+const asked = { started, cancelled: false, log: '2 trials.\n' };
+const refused = { ...asked, log: 'Warning: small images\npeft-lab run: data/: there are no images\n  Put some there.\n' };
 
 describe('describeEnd', () => {
-  it('gives the launcher\'s last words when it planned nothing', () => {
-    assert.deepEqual(describeEnd({ ...asked, snapshot: null }), { severity: 'error', message: 'peft-lab run: data/ has no images' });
+  it('gives the launcher\'s error on one line when it planned nothing', () => {
+    assert.deepEqual(describeEnd({ ...refused, snapshot: null }), { severity: 'error', message: 'data/: there are no images. Put some there.' });
+    const message = (log: string) => describeEnd({ ...asked, log, snapshot: null }).message;
+    assert.equal(message('peft-lab run: the study file has 2 problems\na:1:2 x\na:3:4 y\n'), 'the study file has 2 problems. a:1:2 x. a:3:4 y');
+    assert.equal(message('peft-lab run: TypeError: no such thing\n    at readAll (cli.cjs:1:2)\n    at run (cli.cjs:3:4)\n'), 'TypeError: no such thing');
+    assert.equal(message(`peft-lab run: ${'x'.repeat(1000)}`).length, 600);
+  });
+
+  it('gives the launcher\'s last words when they are no error', () => {
+    const message = (log: string) => describeEnd({ ...asked, log, snapshot: null }).message;
+    assert.equal(message('FATAL ERROR\nout of memory\n'), 'FATAL ERROR out of memory');
+    assert.equal(message(''), 'the run ended before it began');
+  });
+
+  it('gives the launcher\'s error when trials were planned and none began', () => {
+    const snapshot = ended(['queued', 'queued']);
+    assert.deepEqual(describeEnd({ ...refused, snapshot }), { severity: 'error', message: 'data/: there are no images. Put some there.' });
+    assert.match(describeEnd({ ...refused, snapshot, started: 0 }).message, /^stopped after 0 of 2 trials/, 'the log may be an older run\'s');
   });
 
   it('does not take an earlier run\'s results for this one\'s', () => {
@@ -18,6 +35,7 @@ describe('describeEnd', () => {
 
   it('says that all is done', () => {
     assert.deepEqual(describeEnd({ ...asked, snapshot: ended(['finished', 'finished']) }), { severity: 'info', message: 'all 2 trials finished' });
+    assert.equal(describeEnd({ ...asked, snapshot: ended(['finished']) }).message, 'the trial finished');
   });
 
   it('names the first trial that failed and why', () => {

@@ -11,6 +11,7 @@ describe('installing a runtime', () => {
   it('is asked with what is fetched, from where, how large it is and where it comes to lie', () => {
     const { message, detail } = planQuestion(plan);
     assert.equal(message, 'Download 3.4 GB and install? It takes 5.6 GB on disk.');
+    assert.equal(planQuestion({ ...plan, downloadBytes: 0 }).message, 'Install what was fetched? It takes 5.6 GB on disk.');
     assert.equal(detail, 'tensorflow 2.21.0 (572 MB), nvidia-nccl-cu12 2.32.3 (2.5 MB)\n\nFrom pypi.org, checked by SHA-256, into /storage/runtimes/x.\n\nNo NVIDIA driver was found.');
   });
 

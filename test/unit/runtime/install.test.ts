@@ -104,6 +104,8 @@ describe('installRuntime', () => {
     assert.deepEqual(fs.readdirSync(path.join(runtime.folder, 'site/lib')), ['libx.so']);
     assert.equal(findRuntime('tensorflow')!.folder, runtime.folder);
     assert.deepEqual([...new Set(seen.map(({ phase }) => phase))], ['downloading', 'unpacking', 'building', 'checking']);
+    const unpacking = seen.filter(({ phase, detail }) => phase === 'unpacking' && detail === 'lib').map(({ fraction }) => fraction);
+    assert.ok(unpacking.length > 1 && unpacking[0]! < unpacking.at(-1)!, `it moves while a wheel is unpacked: ${unpacking.join(', ')}`);
     const fractions = seen.map(({ fraction }) => fraction);
     assert.deepEqual(fractions, [...fractions].sort((a, b) => a - b));
     assert.ok(fractions.at(-1)! < 1 && seen.every(({ done, total }) => done <= total));
@@ -165,14 +167,28 @@ describe('installRuntime', () => {
     const lock = path.join(asked.staging, 'lock');
     fs.mkdirSync(asked.staging, { recursive: true });
     fs.writeFileSync(lock, JSON.stringify({ pid: process.ppid, host: os.hostname() }));
-    await assert.rejects(installRuntime(asked), new RegExp(`process ${process.ppid} on .* installs this runtime already`));
-    await assert.rejects(removeRuntimes('tensorflow'), /installs this runtime already/);
-    fs.writeFileSync(lock, '{ torn');
+    await assert.rejects(installRuntime(asked), new RegExp(`is being installed already \\(process ${process.ppid} on `));
+    await assert.rejects(removeRuntimes('tensorflow'), /is being installed already/);
+    fs.writeFileSync(lock, '');
+    await assert.rejects(installRuntime(asked), /is being installed already/, 'created, and not written yet');
+    const longAgo = new Date(Date.now() - 3_600_000);
+    fs.utimesSync(lock, longAgo, longAgo);
     await installRuntime(asked);
   });
 });
 
 describe('removeRuntimes', () => {
+  it('goes past the lock of a process whose number another program has by now', async t => {
+    const { plan } = await setUp(t);
+    const { staging } = await plan();
+    const lock = path.join(staging, 'lock');
+    fs.mkdirSync(staging, { recursive: true });
+    fs.writeFileSync(lock, JSON.stringify({ pid: process.ppid, host: os.hostname() }));
+    const longAgo = new Date(Date.now() - 3_600_000);
+    fs.utimesSync(lock, longAgo, longAgo);
+    assert.equal((await removeRuntimes('tensorflow')).length, 1);
+  });
+
   it('removes what is finished and what is not, and nothing else', async t => {
     const { plan, index, data } = await setUp(t);
     const { folder } = await installRuntime(await plan());

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { compilerRemedy, gigabytes, wheelFits, type Platform } from '../../../src/runtime/platform';
+import { compilerRemedy, wheelFits, type Platform } from '../../../src/runtime/platform';
 import { possibleRuntimes, type PossibleOptions } from '../../../src/runtime/overview';
 import { comparePython, isPreRelease, requirements, satisfies } from '../../../src/runtime/versions';
 
@@ -47,10 +47,6 @@ it('a missing compiler is installed by the distribution\'s own command', () => {
   assert.match(compilerRemedy('linux', 'ID="rocky"\nID_LIKE="rhel centos fedora"\n'), /sudo dnf install gcc-c\+\+/);
   assert.match(compilerRemedy('linux', 'ID=nixos\n'), /g\+\+ or clang\+\+/);
   assert.match(compilerRemedy('darwin'), /xcode-select --install/);
-});
-
-it('bytes are written as people write them', () => {
-  assert.deepEqual([0, 12, 274_271_560, 999_600_000, 3.4e9].map(gigabytes), ['nothing', '1 KB', '274 MB', '1.0 GB', '3.4 GB']);
 });
 
 it('the doctor offers what the machine can use and does not have', () => {
