@@ -6,7 +6,7 @@ import path from 'node:path';
 import { installDependencies, root, runCommand } from './setup.mjs';
 
 /** What is packaged beside the bundles: allow-listed again by .vscodeignore. */
-const ours = ['LICENSE', 'README.md', 'CHANGELOG.md', '.vscodeignore', 'bin', 'media'];
+const ours = ['LICENSE', 'README.md', 'CHANGELOG.md', '.vscodeignore', 'bin', 'docs', 'media'];
 
 /** Which files of a native package are needed at run time. */
 const runtimeFiles = {
@@ -29,7 +29,7 @@ try {
   writeManifest(natives);
   const vsce = path.join(root, 'node_modules/@vscode/vsce/vsce');
   runCommand(process.execPath, [vsce, 'package', '--target', target, '--allow-missing-repository', '--no-rewrite-relative-links', '--out', output], { cwd: stage, shell: false });
-  console.log(`${path.relative(process.cwd(), output)}: ${(fs.statSync(output).size / 2 ** 20).toFixed(1)} MB, unpacked ${(folderSize(stage) / 2 ** 20).toFixed(1)} MB`);
+  console.log(`${path.relative(process.cwd(), output)}: ${(fs.statSync(output).size / 1e6).toFixed(1)} MB, unpacked ${(folderSize(stage) / 1e6).toFixed(1)} MB`);
 } finally {
   fs.rmSync(stage, { recursive: true, force: true });
 }

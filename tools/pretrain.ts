@@ -10,6 +10,7 @@
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { argmax } from '../src/common/argmax';
 import { channelNormalization } from '../src/common/normalization';
 import { normals, streamKey } from '../src/common/random';
 import type { Architecture } from '../src/common/trial';
@@ -21,7 +22,6 @@ import type { HostTensor, HostTensors, Session } from '../src/engine/program';
 import { floatToHalf, halfToFloat } from '../src/interop/half';
 import { openSafetensors, writeSafetensors } from '../src/interop/safetensors';
 import full from '../src/methods/full';
-import { argmax } from '../src/train/metrics';
 import { frozenTensors, initialState, prepareModel } from '../src/train/model';
 import { optimizerScalars } from '../src/train/optimizer';
 import { evaluationProgram, trainingProgram } from '../src/train/program';

@@ -20,7 +20,7 @@ export function runCommand(command, args, options = {}) {
   if (done.status !== 0) throw new Error(`${command} ${args.join(' ')} exited with ${done.status ?? done.signal}`);
 }
 
-/** npm writes node_modules/.package-lock.json last; older than the lock file means stale. */
+/** npm writes node_modules/.package-lock.json last; the stamp is the lock file that was installed. */
 function dependenciesAreCurrent() {
   const installed = path.join(root, 'node_modules/.package-lock.json');
   const stamp = path.join(root, 'node_modules/.peft-lab-lock');

@@ -37,11 +37,17 @@ export function wholeNumber(flag: string, text: string): number {
   throw new UserError({ what: `"${text}" is no whole number above 0`, where: `--${flag}` });
 }
 
+/** The value of a flag. */
 export function oneOf<T extends string>(flag: string, text: string, allowed: readonly T[]): T {
+  return oneOfArgument(`--${flag}`, text, allowed);
+}
+
+/** An argument without a flag; `where` is its name in the usage. */
+export function oneOfArgument<T extends string>(where: string, text: string, allowed: readonly T[]): T {
   const found = allowed.find(a => a === text);
   if (found !== undefined) return found;
   const near = nearest(text, allowed);
-  throw new UserError({ what: `"${text}" is not allowed${near ? `; did you mean "${near}"?` : ''}`, where: `--${flag}`, remedy: `Allowed: ${allowed.join(', ')}.` });
+  throw new UserError({ what: `"${text}" is not allowed${near ? `; did you mean "${near}"?` : ''}`, where, remedy: `Allowed: ${allowed.join(', ')}.` });
 }
 
 /** The value of a flag that a command cannot do without. */

@@ -2,7 +2,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { UserError } from '../common/errors';
+import { fileSize } from '../common/format';
 import type { Study } from '../common/study';
+import { atMostEvery } from './at-most-every';
 
 export interface NamedBackbone {
   /** Absolute. */
@@ -19,31 +21,33 @@ export interface BackboneContext {
 }
 
 /** A study's backbone; one on the hub is fetched unless it is in the cache. UserErrors as those of `fetchHubBackbone`. */
-export async function findBackbone({ file, hub }: Pick<Study['backbone'], 'file' | 'hub'>, context: BackboneContext): Promise<NamedBackbone> {
-  if (hub !== undefined) return fromHub(hub, context);
-  const found = await localFile(file!, context.folder);
-  return { file: found, name: path.basename(found).replace(/\.(safetensors|npz)$/i, ''), warnings: [] };
-}
-
-/** For a flag: a file, "demo", or `hub:owner/name`. Absolute; what is fetched is told on standard error. */
-export async function backboneFile(text: string, folder: string): Promise<string> {
-  if (!text.startsWith('hub:')) return localFile(text, folder);
-  const { file, warnings } = await fromHub(text.slice('hub:'.length), { folder, onProgress: nowAndThen(line => process.stderr.write(`${line}\n`)) });
-  for (const warning of warnings) process.stderr.write(`Warning: ${warning}\n`);
-  return file;
-}
-
-async function localFile(file: string, folder: string): Promise<string> {
-  if (file === 'demo') return (await import('../vit/embedded')).embeddedBackbone();
-  const absolute = path.resolve(folder, file);
-  if (fs.existsSync(absolute)) return absolute;
-  throw new UserError({
-    what: 'there is no such backbone file', where: absolute,
-    remedy: 'Correct "backbone.file"; it is relative to the study file. "demo" is the small ViT that comes with PEFT Lab; "hub" takes one from the Hugging Face hub.',
+export async function findBackbone({ file, hub }: Pick<Study['backbone'], 'file' | 'hub'>, { folder, onProgress }: BackboneContext): Promise<NamedBackbone> {
+  if (hub !== undefined) return fromHub(hub, onProgress);
+  return localBackbone(file!, {
+    folder, remedy: 'Correct "backbone.file"; it is relative to the study file. "demo" is the small ViT that comes with PEFT Lab; "hub" takes one from the Hugging Face hub.',
   });
 }
 
-async function fromHub(hub: NonNullable<Study['backbone']['hub']>, { onProgress }: BackboneContext): Promise<NamedBackbone> {
+/** What the flag --backbone names: a file, "demo", or `hub:owner/name`; `say` hears how far a download is, and warnings. */
+export async function flagBackbone(text: string, say: (text: string) => void): Promise<Omit<NamedBackbone, 'warnings'>> {
+  if (text.startsWith('hub:')) {
+    const { warnings, ...named } = await fromHub(text.slice('hub:'.length), atMostEvery(10_000, say));
+    for (const warning of warnings) say(`Warning: ${warning}`);
+    return named;
+  }
+  return localBackbone(text, {
+    folder: process.cwd(), remedy: 'Correct --backbone: a safetensors or npz file, "demo" (the small ViT that comes with PEFT Lab), or hub:owner/name.',
+  });
+}
+
+/** `remedy`: what to correct where there is no such file. */
+async function localBackbone(text: string, { folder, remedy }: { folder: string; remedy: string }): Promise<NamedBackbone> {
+  const file = text === 'demo' ? (await import('../vit/embedded')).embeddedBackbone() : path.resolve(folder, text);
+  if (!fs.existsSync(file)) throw new UserError({ what: 'there is no such backbone file', where: file, remedy });
+  return { file, name: path.basename(file).replace(/\.(safetensors|npz)$/i, ''), warnings: [] };
+}
+
+async function fromHub(hub: NonNullable<Study['backbone']['hub']>, onProgress: BackboneContext['onProgress']): Promise<NamedBackbone> {
   const { parseHubAddress } = await import('../interop/hub/repository');
   const { hubSettings } = await import('../interop/hub/settings');
   const { fetchHubBackbone } = await import('../interop/hub/fetch-backbone');
@@ -51,17 +55,7 @@ async function fromHub(hub: NonNullable<Study['backbone']['hub']>, { onProgress 
   onProgress?.(`Asking the hub for ${address.repository}`);
   const { file, warnings } = await fetchHubBackbone({
     address, settings: hubSettings(),
-    onProgress: ({ file: name, done, total }) => onProgress?.(`Fetching ${address.repository}, ${name}: ${(done / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`),
+    onProgress: ({ file: name, done, total }) => onProgress?.(`Fetching ${address.repository}, ${name}: ${fileSize(done)} of ${fileSize(total)}`),
   });
   return { file, name: path.posix.basename(address.repository), warnings };
-}
-
-/** Of a growing download, a line at its start and at most one every ten seconds. */
-function nowAndThen(print: (line: string) => void): (line: string) => void {
-  let next = 0;
-  return line => {
-    if (Date.now() < next) return;
-    next = Date.now() + 10_000;
-    print(line);
-  };
 }

@@ -1,5 +1,6 @@
 /** What a trial costs, from shapes alone. */
-import type { Architecture, PrefixUse, Trial } from '../common/trial';
+import { extraSplit, type Architecture, type PrefixUse, type Trial } from '../common/trial';
+import { stepsPerEpoch } from '../data/batch-order';
 
 export interface TrialCost {
   steps: number;
@@ -20,12 +21,12 @@ export function trialCost(
 ): TrialCost {
   const images = (split: string) => (classCounts[split] ?? []).reduce((sum, n) => sum + n, 0);
   const training = images('train') + (recipe.trainOn === 'train+validation' ? images('validation') : 0);
-  const perEpoch = recipe.dropLast ? Math.floor(training / recipe.batchSize) : Math.ceil(training / recipe.batchSize);
+  const perEpoch = stepsPerEpoch({ samples: training, batchSize: recipe.batchSize, dropLast: recipe.dropLast });
   const steps = recipe.steps ?? recipe.epochs * perEpoch;
   const epochs = steps / Math.max(1, perEpoch);
   const trainImages = Math.round(epochs * (recipe.dropLast ? perEpoch * recipe.batchSize : training));
   const evaluatedSplits = evaluation.splits.reduce((sum, split) => sum + images(split), 0);
-  const extra = evaluation.extra.reduce((sum, { name }) => sum + images(`extra/${name}`), 0);
+  const extra = evaluation.extra.reduce((sum, { name }) => sum + images(extraSplit(name)), 0);
   const evaluatedImages = Math.ceil(epochs / evaluation.everyEpochs) * evaluatedSplits + extra;
   const [whole, forward, evaluating] = [0, prefix.training, prefix.evaluation].map(stage => forwardFlops(backbone.architecture, stage)) as [number, number, number];
   // Backward: through the activations always (as much as forward), and to weights where the backbone itself trains.

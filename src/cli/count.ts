@@ -1,12 +1,13 @@
 import type { z } from 'zod';
 import { UserError } from '../common/errors';
 import { explainIssues, pathText } from '../common/explain-issues';
-import { nearest } from '../common/nearest';
+import { integer } from '../common/format';
 import type { Architecture } from '../common/trial';
 import { required, wholeNumber } from './arguments';
-import type { Command } from './command';
-import { backboneFile } from './backbone';
-import { grouped, textTable } from './text';
+import type { Call, Command } from './command';
+import { flagBackbone } from './backbone';
+import { knownArchitecture } from './known-architecture';
+import { textTable } from './text-table';
 
 const usage = 'count --arch NAME|--backbone FILE --method METHOD [--options JSON] [--classes N] [--json]';
 
@@ -28,21 +29,17 @@ export const count: Command = {
     const id = required(flags, 'method', usage);
     const options = parseOptions(flags['options'], findMethod(id).options);
     const classes = flags['classes'] ? wholeNumber('classes', flags['classes']) : 0;
-    const counted = countParameters({ architecture: await findArchitecture(flags), method: findMethod(id), options, classes });
-    output.print(textTable(['', 'parameters'], Object.entries(counted).map(([name, n]) => [name, grouped(n)])));
+    const counted = countParameters({ architecture: await findArchitecture({ flags, output }), method: findMethod(id), options, classes });
+    output.print(textTable(['', 'parameters'], Object.entries(counted).map(([name, n]) => [name, integer(n)])));
     output.document(counted);
     return 0;
   },
 };
 
-async function findArchitecture({ arch, backbone }: Readonly<Record<string, string>>): Promise<Architecture> {
-  if (backbone) return (await (await import('../vit/weights')).readArchitecture(await backboneFile(backbone, process.cwd()))).architecture;
+async function findArchitecture({ flags: { arch, backbone }, output }: Pick<Call, 'flags' | 'output'>): Promise<Architecture> {
+  if (backbone) return (await (await import('../vit/weights')).readArchitecture((await flagBackbone(backbone, output.say)).file)).architecture;
   if (!arch) throw new UserError({ what: 'neither --arch nor --backbone is given', remedy: `Usage: peft-lab ${usage}` });
-  const { findPreset, presetNames, presets } = await import('../vit/presets');
-  const preset = findPreset(arch);
-  if (preset) return preset;
-  const near = nearest(arch, presetNames());
-  throw new UserError({ what: `unknown architecture "${arch}"${near ? `; did you mean "${near}"?` : ''}`, where: '--arch', remedy: `Known: ${Object.keys(presets).join(', ')}. Or name a file with --backbone.` });
+  return knownArchitecture(arch);
 }
 
 /** The options with the method's defaults. */

@@ -2,7 +2,7 @@ import path from 'node:path';
 import type { AdapterDiff, LayerDiff } from '../exchange/diff';
 import type { Command } from './command';
 import { openExchangeBackbone } from './exchange';
-import { textTable } from './text';
+import { textTable } from './text-table';
 
 const usage = 'diff A B [--backbone FILE] [--json]';
 
@@ -18,7 +18,7 @@ export const diffCommand: Command = {
     const { loadAdapter } = await import('../peft/adapter');
     const { diffAdapters } = await import('../exchange/diff');
     const [a, b] = await Promise.all(positionals.map(folder => loadAdapter(path.resolve(folder))));
-    const backbone = flags['backbone'] ? await openExchangeBackbone(flags['backbone'], a!) : null;
+    const backbone = flags['backbone'] ? await openExchangeBackbone(flags['backbone'], { adapter: a!, say: output.say }) : null;
     let shown = Date.now();
     const diff = diffAdapters({
       adapters: [a!, b!], backbone,

@@ -1,11 +1,10 @@
 import os from 'node:os';
 import { version } from '../../package.json';
-import { UserError } from '../common/errors';
 import { cacheFolder } from '../common/paths';
-import type { Architecture } from '../common/trial';
 import { wholeNumber } from './arguments';
 import type { Command } from './command';
-import { textTable } from './text';
+import { knownArchitecture } from './known-architecture';
+import { textTable } from './text-table';
 
 export const doctor: Command = {
   usage: 'doctor [--arch NAME] [--threads N] [--json]',
@@ -20,7 +19,7 @@ export const doctor: Command = {
     const { defaultThreads, probeEngines } = await import('../engine/choose');
     const threads = flags['threads'] ? wholeNumber('threads', flags['threads']) : defaultThreads();
     const arch = flags['arch'] ?? 'deit_tiny_patch16_224';
-    const architecture = await findArchitecture(arch);
+    const architecture = await knownArchitecture(arch);
     output.say(`Measuring the engines with the shape of ${arch}, which takes some seconds each ...`);
     const engines = await probeEngines({ threads, architecture, fresh: true, onEngine: id => output.say(`  ${id} ...`) });
     const machine = { ...describeMachine(threads), measuredWith: arch };
@@ -35,13 +34,6 @@ export const doctor: Command = {
     return engines.some(e => e.chosen) ? 0 : 1;
   },
 };
-
-async function findArchitecture(name: string): Promise<Architecture> {
-  const { findPreset, presetNames } = await import('../vit/presets');
-  const found = findPreset(name);
-  if (found) return found;
-  throw new UserError({ what: `no architecture is called '${name}'`, where: '--arch', remedy: `Use a name of timm: ${presetNames().slice(0, 8).join(', ')}, ...` });
-}
 
 function describeMachine(threads: number) {
   return {

@@ -1,20 +1,26 @@
-/** What import, export and diff have in common. */
+/** What import, export, diff and predict have in common. */
 import fs from 'node:fs/promises';
-import path from 'node:path';
 import { UserError } from '../common/errors';
 import type { Engine } from '../engine/program';
 import type { Adapter } from '../peft/adapter';
 import type { Backbone } from '../vit/weights';
-import { backboneFile } from './backbone';
+import { flagBackbone } from './backbone';
 
-export const normalizationNames = ['none', 'imagenet', 'clip', '0.5'] as const;
+export interface ExchangeBackboneOptions {
+  /** Null where there is none yet. */
+  adapter: Adapter | null;
+  imageSize?: number | undefined;
+  say(text: string): void;
+}
 
-/** The backbone of a file as it says of itself, or, with an adapter that was trained on a known one, as that saw it. */
-export async function openExchangeBackbone(file: string, adapter: Adapter | null, imageSize?: number): Promise<Backbone & { name: string }> {
+/** The flag's backbone as it says of itself, or, with an adapter that was trained on a known one, as that saw it. Says its warnings. */
+export async function openExchangeBackbone(flag: string, { adapter, imageSize, say }: ExchangeBackboneOptions): Promise<Backbone & { name: string }> {
   const { loadBackbone } = await import('../vit/weights');
-  const found = await backboneFile(file, process.cwd());
+  const { file, name } = await flagBackbone(flag, say);
   const overrides = adapter && adapter.manifest.backbone.fingerprint !== null ? asSeenBy(adapter.manifest) : { imageSize };
-  return { ...await loadBackbone({ file: found, ...overrides }), name: path.basename(found).replace(/\.(safetensors|npz)$/i, '') };
+  const backbone = await loadBackbone({ file, ...overrides });
+  for (const warning of backbone.warnings) say(`Warning: ${warning}`);
+  return { ...backbone, name };
 }
 
 /** What the adapter's own training took the backbone for. */

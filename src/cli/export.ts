@@ -31,8 +31,7 @@ export const exportCommand: Command = {
     refuseIdleFlags(flags, format);
     const { loadAdapter } = await import('../peft/adapter');
     const adapter = await loadAdapter(folder);
-    const backbone = flags['backbone'] ? await openExchangeBackbone(flags['backbone'], adapter) : null;
-    for (const warning of backbone?.warnings ?? []) output.say(`Warning: ${warning}`);
+    const backbone = flags['backbone'] ? await openExchangeBackbone(flags['backbone'], { adapter, say: output.say }) : null;
     const { files, remarks } = await write({ format, flags, options: { adapter, out, backbone } });
     for (const remark of remarks) output.say(remark);
     output.print(`${adapter.manifest.method.id} as ${format} -> ${out} (${files.join(', ')})`);

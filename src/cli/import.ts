@@ -1,9 +1,9 @@
 import path from 'node:path';
 import { UserError } from '../common/errors';
-import { channelNormalization } from '../common/normalization';
+import { channelNormalization, normalizationNames } from '../common/normalization';
 import { oneOf, required, wholeNumber } from './arguments';
 import type { Command } from './command';
-import { normalizationNames, openExchangeBackbone, readClassNames, certifyEngine } from './exchange';
+import { certifyEngine, openExchangeBackbone, readClassNames } from './exchange';
 
 const usage = 'import DIR --out DIR [--backbone FILE] [--classes NAMES|FILE] [--image-size N] [--normalize none|imagenet|clip|0.5] [--json]';
 
@@ -26,8 +26,8 @@ export const importCommand: Command = {
     if (out === folder) throw new UserError({ what: 'the adapter would be written over what it is made of', where: `--out ${out}`, remedy: 'Name another folder.' });
     const normalization = flags['normalize'] ? channelNormalization(oneOf('normalize', flags['normalize'], normalizationNames)) : undefined;
     const { importAdapter } = await import('../exchange/import');
-    const backbone = flags['backbone'] ? await openExchangeBackbone(flags['backbone'], null, flags['image-size'] ? wholeNumber('image-size', flags['image-size']) : undefined) : null;
-    for (const warning of backbone?.warnings ?? []) output.say(`Warning: ${warning}`);
+    const imageSize = flags['image-size'] ? wholeNumber('image-size', flags['image-size']) : undefined;
+    const backbone = flags['backbone'] ? await openExchangeBackbone(flags['backbone'], { adapter: null, imageSize, say: output.say }) : null;
     const { adapter: { manifest }, source, remarks } = await importAdapter({
       folder, out, backbone, normalization, classes: flags['classes'] ? await readClassNames(flags['classes']) : undefined, certify: certifyEngine,
     });

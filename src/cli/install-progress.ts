@@ -1,4 +1,5 @@
 /** How an installation shows how far it is: a bar on a terminal, a line every tenth elsewhere, JSON lines for programs. */
+import { fileSize } from '../common/format';
 import type { InstallProgress } from '../runtime/install';
 
 export interface InstallReporter {
@@ -37,9 +38,8 @@ export function installReporter({ stream, asLines }: InstallReporterOptions): In
   };
 }
 
-/** ` 42 %  downloading tensorflow-cpu, 115 of 274 MB, 11.8 MB/s` */
+/** ` 42 %  downloading tensorflow-cpu, 115 MB of 274 MB, 12 MB/s` */
 export function progressLine({ phase, detail, done, total, bytesPerSecond, fraction }: InstallProgress): string {
-  const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
-  const bytes = phase === 'downloading' ? [`${megabytes(done)} of ${megabytes(total)} MB`, `${(bytesPerSecond / 1e6).toFixed(1)} MB/s`] : [];
+  const bytes = phase === 'downloading' ? [`${fileSize(done)} of ${fileSize(total)}`, `${fileSize(bytesPerSecond)}/s`] : [];
   return `${Math.floor(100 * fraction).toString().padStart(3)} %  ${[`${phase} ${detail}`.trim(), ...bytes].join(', ')}`;
 }

@@ -1,10 +1,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { parse } from 'jsonc-parser';
 import { UserError } from '../common/errors';
 import { formatProblem, parseStudy } from '../common/parse-study';
 import type { Study } from '../common/study';
-import { storeFolder, studyName } from '../store/paths';
+import { storeFolder, storeFolderFromText, studyName } from '../store/paths';
 
 export interface LoadedStudy {
   study: Study;
@@ -28,12 +27,7 @@ export async function loadStudy(file: string): Promise<LoadedStudy> {
 /** The store of a study file, or of a store folder itself. Where a study file is broken, its store can still be read. */
 export function findStore(studyOrStore: string): string {
   if (fs.existsSync(path.join(studyOrStore, 'study.json'))) return path.resolve(studyOrStore);
-  return storeFolder(studyOrStore, outputOf(readText(studyOrStore)));
-}
-
-function outputOf(text: string): string | undefined {
-  const study = parse(text, [], { allowTrailingComma: true }) as { output?: unknown } | undefined;
-  return typeof study?.output === 'string' ? study.output : undefined;
+  return storeFolderFromText(studyOrStore, readText(studyOrStore));
 }
 
 function readText(file: string): string {

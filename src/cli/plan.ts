@@ -1,13 +1,15 @@
 import { labelTrials } from '../analysis/labels';
+import { counted, fileSize, integer, roughDuration } from '../common/format';
 import type { Trial } from '../common/trial';
 import { openStudyStore } from '../store/study-store';
+import { atMostEvery } from './at-most-every';
 import type { Command } from './command';
 import { trialCost, type TrialCost } from './cost';
 import { loadStudy, type LoadedStudy } from './load-study';
-import { fileSize, planPrefixes, type PlannedPrefix } from './planned-prefix';
+import { planPrefixes, type PlannedPrefix } from './planned-prefix';
 import { prepareStudy, type PreparedStudy } from './prepare';
 import { measuredSpeed } from './speed';
-import { duration, grouped, textTable } from './text';
+import { textTable } from './text-table';
 
 export const plan: Command = {
   usage: 'plan STUDY [--json]',
@@ -16,7 +18,7 @@ export const plan: Command = {
   positionals: ['STUDY'],
   async run({ positionals, output }) {
     const loaded = await loadStudy(positionals[0]!);
-    const prepared = await prepareStudy(loaded, () => undefined);
+    const prepared = await prepareStudy(loaded, atMostEvery(10_000, output.say));
     const document = await planDocument(loaded, prepared);
     output.print(planTable(document));
     [...prepared.facts.backbone.warnings, ...prepared.warnings].forEach(warning => output.say(`Warning: ${warning}`));
@@ -60,18 +62,19 @@ function describeTrial(trial: Trial, { label, finished, cost, speed, prefix }: {
 
 function planTable({ trials, finished, predictedSeconds, predictedTeraFlops, prefixCache }: PlanDocument): string {
   const rows = trials.map(t => [
-    `${t.label} on ${t.dataSet}`, grouped(t.parameters.trainable), grouped(t.predicted.steps), grouped(t.predicted.teraFlops),
-    t.finished ? 'finished' : t.predicted.seconds === null ? '' : duration(t.predicted.seconds),
+    `${t.label} on ${t.dataSet}`, integer(t.parameters.trainable), integer(t.predicted.steps), integer(t.predicted.teraFlops),
+    t.finished ? 'finished' : t.predicted.seconds === null ? '' : roughDuration(t.predicted.seconds),
   ]);
-  const time = predictedSeconds === null ? `${grouped(predictedTeraFlops)} TFLOP; the time shows once a trial has run on this machine` : `about ${duration(predictedSeconds)}`;
-  return `${textTable(['trial', 'trainable', 'steps', 'TFLOP', 'time'], rows)}\n\n${trials.length} ${trials.length === 1 ? 'trial' : 'trials'}, ${finished} finished; to do: ${time}.${prefixText(trials, prefixCache)}`;
+  const time = predictedSeconds === null ? `${integer(predictedTeraFlops)} TFLOP; the time shows once a trial has run on this machine` : `${roughDuration(predictedSeconds)} as fast as this machine was so far`;
+  const left = finished === trials.length ? '' : `; to do: ${time}`;
+  return `${textTable(['trial', 'trainable', 'steps', 'TFLOP', 'time'], rows)}\n\n${counted(trials.length, 'trial')}, ${finished} finished${left}.${prefixText(trials, prefixCache)}`;
 }
 
 function prefixText(trials: PlanDocument['trials'], cache: PlanDocument['prefixCache']): string {
   const using = trials.filter(t => t.prefix).length;
   if (!cache || !using) return '';
   const excess = cache.bytes > cache.maxBytes ? ' They do not all fit: raise "prefixCache.maxGB", or some are computed anew at every step.' : '';
-  return `\nWhat nothing that trains reaches is computed once for ${using} ${using === 1 ? 'trial' : 'trials'}: ${fileSize(cache.bytes)} of features on disk, of at most ${fileSize(cache.maxBytes)} (now ${fileSize(cache.stored)}).${excess}`;
+  return `\nWhat nothing that trains reaches is computed once for ${counted(using, 'trial')}: ${fileSize(cache.bytes)} of features on disk, of at most ${fileSize(cache.maxBytes)} (now ${fileSize(cache.stored)}).${excess}`;
 }
 
 function sum(values: readonly number[]): number {

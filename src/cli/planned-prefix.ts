@@ -1,6 +1,6 @@
 /** What of a study's trials is frozen and will be computed once: how far it reaches and how large it gets on disk. */
 import { cacheFolder } from '../common/paths';
-import type { PrefixUse, Trial } from '../common/trial';
+import { isExtraSplit, type PrefixUse, type Trial } from '../common/trial';
 import type { Model } from '../train/model';
 
 export type PlannedPrefix = Omit<PrefixUse, 'seconds'>;
@@ -43,7 +43,7 @@ function isTrainedOn({ recipe }: Trial, split: string): boolean {
 }
 
 function isRead(trial: Trial, split: string): boolean {
-  return isTrainedOn(trial, split) || split.startsWith('extra/') || (trial.evaluation.splits as string[]).includes(split);
+  return isTrainedOn(trial, split) || isExtraSplit(split) || (trial.evaluation.splits as string[]).includes(split);
 }
 
 interface Look {
@@ -74,12 +74,3 @@ async function openLook(): Promise<(trial: Trial) => Promise<Look>> {
     return known.get(key)!;
   };
 }
-
-/** `1.2 MB`. */
-export function fileSize(bytes: number): string {
-  const units = ['kB', 'MB', 'GB', 'TB'];
-  const power = Math.max(1, Math.min(units.length, Math.floor(Math.log10(Math.max(1, bytes)) / 3)));
-  const value = bytes / 1000 ** power;
-  return `${value.toFixed(value < 10 ? 1 : 0)} ${units[power - 1]!}`;
-}
-

@@ -1,8 +1,9 @@
 import path from 'node:path';
+import { argmax } from '../common/argmax';
 import { engineChoices, engineIds, type EngineChoice } from '../common/engines';
 import { UserError } from '../common/errors';
 import { cacheFolder } from '../common/paths';
-import { channelNormalization } from '../common/normalization';
+import { channelNormalization, normalizationNames } from '../common/normalization';
 import type { ChannelNormalization, Sample } from '../common/trial';
 import type { Batches } from '../data/batches';
 import type { Adapter } from '../peft/adapter';
@@ -13,8 +14,6 @@ import { openExchangeBackbone } from './exchange';
 import { writePredictionFile, type PredictionFile } from './prediction-file';
 
 const usage = 'predict --backbone FILE --adapter DIR --data DIR [--split S] [--normalize none|imagenet|clip|0.5] [--engine E] --out FILE.safetensors|FILE.csv [--json]';
-
-const normalizations = ['none', 'imagenet', 'clip', '0.5'] as const;
 
 export const predict: Command = {
   usage,
@@ -35,7 +34,7 @@ export const predict: Command = {
       backbone: required(flags, 'backbone', usage), adapter: required(flags, 'adapter', usage), data: path.resolve(required(flags, 'data', usage)),
       split: flags['split'], out: path.resolve(required(flags, 'out', usage)),
       engine: oneOf('engine', flags['engine'] ?? 'auto', engineChoices),
-      normalization: flags['normalize'] ? channelNormalization(oneOf('normalize', flags['normalize'], normalizations)) : null,
+      normalization: flags['normalize'] ? channelNormalization(oneOf('normalize', flags['normalize'], normalizationNames)) : null,
     };
     if (!/\.(safetensors|csv)$/i.test(request.out)) throw new UserError({ what: 'the name must end in .safetensors or .csv', where: `--out ${request.out}` });
     const predicted = await predictImages({ ...request, say: output.say });
@@ -65,7 +64,7 @@ async function predictImages({ say, ...request }: PredictOptions): Promise<Predi
   const { openBatches } = await import('../data/batches');
   const adapter = await loadAdapter(request.adapter);
   const { manifest } = adapter;
-  const backbone = await openExchangeBackbone(request.backbone, adapter);
+  const backbone = await openExchangeBackbone(request.backbone, { adapter, say });
   const { imageSize, patch } = backbone.architecture;
   if (manifest.backbone.fingerprint === null) say('Warning: the adapter does not say which weights it was trained on; they cannot be checked.');
   checkBackbone(adapter, backbone);
@@ -118,13 +117,8 @@ async function evaluateAdapter({ adapter: { manifest, tensors }, backbone, batch
 }
 
 function describe({ samples, logits, classes, engine }: PredictionFile, out: string) {
-  const predicted = samples.map((_, i) => argmax(logits, i, classes.length));
+  const predicted = samples.map((_, i) => argmax(logits, i * classes.length, classes.length));
   const labelled = samples.filter(s => s.label >= 0).length;
   const right = samples.filter((s, i) => s.label === predicted[i]).length;
   return { out, images: samples.length, classes, engine, labelled, top1: labelled ? right / labelled : null };
-}
-
-function argmax(logits: Float32Array, row: number, classes: number): number {
-  const own = logits.subarray(row * classes, (row + 1) * classes);
-  return own.indexOf(own.reduce((a, b) => Math.max(a, b)));
 }

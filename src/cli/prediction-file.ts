@@ -1,6 +1,7 @@
 /** Predictions as files for others: safetensors with logits and labels, or CSV with class and probability. */
 import fs from 'node:fs';
 import path from 'node:path';
+import { argmax } from '../common/argmax';
 import type { Sample } from '../common/trial';
 import { writeAtomic, writeError } from '../store/files';
 import { csvCell } from './result-files';
@@ -44,7 +45,7 @@ async function writeTensors(file: string, { logits, samples, classes }: Predicti
 
 /** The class with the highest logit, and its softmax probability. */
 function surest(logits: Float32Array): { index: number; probability: number } {
-  const highest = logits.reduce((a, b) => Math.max(a, b));
-  const sum = logits.reduce((total, logit) => total + Math.exp(logit - highest), 0);
-  return { index: logits.indexOf(highest), probability: 1 / sum };
+  const index = argmax(logits);
+  const sum = logits.reduce((total, logit) => total + Math.exp(logit - logits[index]!), 0);
+  return { index, probability: 1 / sum };
 }

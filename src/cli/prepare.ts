@@ -8,6 +8,7 @@ import type { StudyFacts } from '../common/resolve';
 import type { Study } from '../common/study';
 import type { IndexedDataSet } from '../data/data-set';
 import { planTrials, type Plan } from '../search/plan';
+import { atMostEvery } from './at-most-every';
 import { findBackbone } from './backbone';
 import type { LoadedStudy } from './load-study';
 
@@ -59,22 +60,13 @@ async function indexOne({ study, folder }: LoadedStudy, spec: Study['data'][numb
 async function withTextEmbeddings(indexed: IndexedDataSet, { spec, loaded, backbone }: { spec: Study['data'][number]; loaded: LoadedStudy; backbone: string }): Promise<IndexedDataSet> {
   if (spec.textEmbeddings === undefined) return indexed;
   const { readTextEmbeddings } = await import('../peft/text-head');
-  const { fingerprintFile, readProjection } = await import('../vit/weights');
+  const { fingerprintFile } = await import('../interop/fingerprint-file');
+  const { readProjection } = await import('../vit/weights');
   const file = path.resolve(loaded.folder, spec.textEmbeddings), width = (await readProjection(backbone)).shape[0]!;
   const { warnings } = await readTextEmbeddings({ file, classes: indexed.dataSet.classes, width });
   return {
     ...indexed, warnings: [...indexed.warnings, ...warnings],
     dataSet: { ...indexed.dataSet, textEmbeddings: { file, fingerprint: await fingerprintFile(file), width } },
-  };
-}
-
-/** Leaves out calls that follow the last one within so many milliseconds. */
-function atMostEvery<T extends unknown[]>(milliseconds: number, act: (...values: T) => void): (...values: T) => void {
-  let last = -Infinity;
-  return (...values) => {
-    if (Date.now() - last < milliseconds) return;
-    last = Date.now();
-    act(...values);
   };
 }
 

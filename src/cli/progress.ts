@@ -2,9 +2,9 @@
 import { labelTrials } from '../analysis/labels';
 import { secondsLeft } from '../analysis/progress';
 import { trialTime } from '../analysis/snapshot-trial';
+import { duration, percentDigits } from '../common/format';
 import type { TrialEvent } from '../common/trial';
 import { readStore, type StoredTrial, type StoreContents } from '../store/read';
-import { duration, percent } from './text';
 
 export interface ProgressOptions {
   store: string;
@@ -110,7 +110,7 @@ function eventLine(event: TrialEvent, isTerminal: boolean): string | null {
   if (event.type !== 'epoch') return null;
   return [
     `epoch ${event.epoch}`, `loss ${event.train.loss.toFixed(3)}`,
-    event.validation && `validation ${percent(event.validation.top1)} %`, event.test && `test ${percent(event.test.top1)} %`,
+    event.validation && `validation ${percentDigits(event.validation.top1)} %`, event.test && `test ${percentDigits(event.test.top1)} %`,
     `${event.imagesPerSecond.toFixed(0)} images/s`,
   ].filter(Boolean).join(', ');
 }

@@ -1,7 +1,9 @@
 import path from 'node:path';
+import type { Sharp } from 'sharp';
 import { pictureKey } from '../common/panel-messages';
 import { bestPerMethod, rankTrials } from '../common/ranking';
 import type { Snapshot } from '../common/snapshot';
+import { mapConcurrently } from '../data/concurrency';
 
 /** Enough to see what kind of picture goes wrong, and about a megabyte. */
 const pictureLimit = 300;
@@ -23,7 +25,8 @@ export async function reportPictures(snapshot: Snapshot): Promise<Record<string,
   });
   const shrink = wanted.length ? await pictureShrinker() : null;
   if (!shrink) return {};
-  const pictures = await mapInTurn(wanted, async ({ dataSet, path: name, file }) => [pictureKey(dataSet, name), await shrink(file)] as const);
+  // Four at a time: decoding has threads of its own.
+  const pictures = await mapConcurrently(wanted, 4, async ({ dataSet, path: name, file }) => [pictureKey(dataSet, name), await shrink(file)] as const);
   return Object.fromEntries(pictures.filter((entry): entry is [string, string] => entry[1] !== null));
 }
 
@@ -52,19 +55,16 @@ function unique(pictures: readonly ReportPicture[]): ReportPicture[] {
 async function pictureShrinker(): Promise<((file: string) => Promise<string | null>) | null> {
   const { default: sharp } = await import('sharp').catch(() => ({ default: null }));
   if (!sharp) return null;
+  const shrink = (image: Sharp) => image.rotate().resize(side, side, { fit: 'cover' }).flatten({ background: '#808080' }).jpeg({ quality: 70 }).toBuffer();
   return async file => {
     try {
-      const jpeg = await sharp(file).rotate().resize(side, side, { fit: 'cover' }).flatten({ background: '#808080' }).jpeg({ quality: 70 }).toBuffer();
+      const jpeg = await shrink(sharp(file)).catch(async () => {
+        const { data, width, height } = await (await import('../data/decode')).decodeFile(file);
+        return shrink(sharp(data, { raw: { width, height, channels: 3 } }));
+      });
       return `data:image/jpeg;base64,${jpeg.toString('base64')}`;
     } catch {
       return null; // moved or broken since the study ran
     }
   };
-}
-
-/** Four at a time: decoding has threads of its own. */
-async function mapInTurn<T, R>(items: readonly T[], map: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  for (let i = 0; i < items.length; i += 4) results.push(...await Promise.all(items.slice(i, i + 4).map(map)));
-  return results;
 }

@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { Snapshot } from '../common/snapshot';
 import { UserError } from '../common/errors';
+import { writeAtomic } from '../store/files';
 import type { Command } from './command';
 import { findStore } from './load-study';
 import { resultCsv, resultLatex } from './result-files';
@@ -31,10 +32,8 @@ export const report: Command = {
 };
 
 async function writeFiles(snapshot: Snapshot, { html, csv, latex }: Readonly<Record<string, string>>): Promise<string[]> {
-  const written: string[] = [];
-  const note = (file: string) => { fs.mkdirSync(path.dirname(path.resolve(file)), { recursive: true }); written.push(file); return file; };
-  if (html) await (await import('./report-page')).writeReportPage(snapshot, note(html));
-  if (csv) fs.writeFileSync(note(csv), resultCsv(snapshot));
-  if (latex) fs.writeFileSync(note(latex), resultLatex(snapshot));
-  return written;
+  if (html) await (await import('./report-page')).writeReportPage(snapshot, html);
+  if (csv) writeAtomic(path.resolve(csv), resultCsv(snapshot));
+  if (latex) writeAtomic(path.resolve(latex), resultLatex(snapshot));
+  return [html, csv, latex].filter(file => file !== undefined);
 }

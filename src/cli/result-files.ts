@@ -1,8 +1,9 @@
 /** Results as CSV (one row a trial) and as a LaTeX table (methods against data sets). Pure. */
+import { settingName } from '../analysis/labels';
+import { percentDigits } from '../common/format';
 import type { Snapshot, SnapshotTrial } from '../common/snapshot';
 import type { Metrics } from '../common/trial';
 import { resultRows, type ResultRow } from './results';
-import { percent } from './text';
 
 export function resultCsv({ trials }: Snapshot): string {
   const rows = trials.map(csvRow);
@@ -62,9 +63,10 @@ const noParameters = { trainable: 0, head: 0, total: 0, backbone: 0 };
 /** Names the columns of a study without trials. */
 const emptyTrial = { parameters: noParameters, validation: null, test: null, bestValidation: null, bestTest: null } as unknown as SnapshotTrial;
 
-/** The part of a label before what a search chose: rows of one name compete. */
-function methodOf({ label }: ResultRow): string {
-  return label.split(' ').filter(word => !word.includes('=')).join(' ');
+/** A label without what a search chose: rows of one name compete. */
+function methodOf({ label, assignment }: ResultRow): string {
+  const chosen = Object.keys(assignment).map(key => `${settingName(key)}=`);
+  return label.split(' ').filter(word => !chosen.some(start => word.startsWith(start))).join(' ');
 }
 
 function chooseRows(rows: readonly ResultRow[]): ResultRow[] {
@@ -83,8 +85,8 @@ function selectionValue({ validation, test }: ResultRow): number {
 
 function latexAccuracy(row: ResultRow | undefined, best: number): string {
   if (!row?.test) return '--';
-  const deviation = row.test.deviation === null ? '' : ` {\\scriptsize $\\pm$ ${percent(row.test.deviation)}}`;
-  const value = percent(row.test.mean);
+  const deviation = row.test.deviation === null ? '' : ` {\\scriptsize $\\pm$ ${percentDigits(row.test.deviation)}}`;
+  const value = percentDigits(row.test.mean);
   return (row.test.mean === best ? `\\textbf{${value}}` : value) + deviation;
 }
 
@@ -95,7 +97,7 @@ function millions(rows: readonly (ResultRow | undefined)[]): string {
 
 function meanOf(rows: readonly (ResultRow | undefined)[]): string {
   const values = rows.map(row => row?.test?.mean);
-  return values.every(v => v !== undefined) ? percent(values.reduce((a, b) => a + b, 0) / values.length) : '--';
+  return values.every(v => v !== undefined) ? percentDigits(values.reduce((a, b) => a + b, 0) / values.length) : '--';
 }
 
 function latexText(text: string): string {

@@ -1,6 +1,7 @@
+import { integer, percentDigits } from '../common/format';
 import type { Snapshot } from '../common/snapshot';
 import { resultRows, withoutSeed, type ResultRow, type Spread } from './results';
-import { grouped, percent, textTable } from './text';
+import { textTable } from './text-table';
 
 /** What the terminal shows of a study: a table for each data set, then what did not finish. */
 export function resultTable(snapshot: Snapshot): string {
@@ -17,7 +18,7 @@ function table(rows: readonly ResultRow[]): string {
   const heading = ['method', 'trainable', 'validation', 'test, last', 'test, best', 'seconds', 'images/s'];
   const hasSeeds = rows.some(row => row.seeds > 1);
   return textTable([...heading, ...hasSeeds ? ['seeds'] : []], rows.map(row => [
-    row.label, grouped(row.trainable), showSpread(row.validation), showSpread(row.test), showSpread(row.testBest),
+    row.label, integer(row.trainable), showSpread(row.validation), showSpread(row.test), showSpread(row.testBest),
     row.seconds.toFixed(row.seconds < 10 ? 1 : 0), row.imagesPerSecond?.toFixed(0) ?? '-',
     ...hasSeeds ? [String(row.seeds)] : [],
   ]));
@@ -25,7 +26,7 @@ function table(rows: readonly ResultRow[]): string {
 
 function showSpread(spread: Spread | null): string {
   if (!spread) return '-';
-  return percent(spread.mean) + (spread.deviation === null ? '' : ` ±${percent(spread.deviation)}`);
+  return percentDigits(spread.mean) + (spread.deviation === null ? '' : ` ±${percentDigits(spread.deviation)}`);
 }
 
 function unfinished({ trials }: Snapshot): string | null {

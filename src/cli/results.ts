@@ -6,6 +6,8 @@ export interface ResultRow {
   method: string;
   /** The trial's label without its seed. */
   label: string;
+  /** What a search chose, by dotted key. */
+  assignment: SnapshotTrial['assignment'];
   seeds: number;
   trainable: number;
   validation: Spread | null;
@@ -40,7 +42,7 @@ export function withoutSeed({ label, seed }: Pick<SnapshotTrial, 'label' | 'seed
 function resultRow(trials: readonly SnapshotTrial[]): ResultRow {
   const [first] = trials as [SnapshotTrial];
   return {
-    dataSet: first.dataSet, method: first.method, label: withoutSeed(first), seeds: trials.length,
+    dataSet: first.dataSet, method: first.method, label: withoutSeed(first), assignment: first.assignment, seeds: trials.length,
     trainable: first.parameters.trainable,
     validation: spread(trials.map(t => t.validation?.top1)),
     test: spread(trials.map(t => t.test?.top1)),

@@ -8,11 +8,13 @@ import { labelTrials } from '../analysis/labels';
 import { buildSnapshot } from '../analysis/snapshot';
 import type { Snapshot } from '../common/snapshot';
 import { describeError } from '../common/errors';
+import { counted, duration, percentDigits } from '../common/format';
+import type { Lock } from '../common/file-lock';
 import type { TrialResult } from '../common/trial';
 import type { TrialOutcome } from '../launch/launcher';
 import { localLauncher } from '../launch/local';
 import { runTrials } from '../launch/run-trials';
-import { acquireLock, type Lock } from '../store/lock';
+import { acquireLock } from '../store/lock';
 import { storePaths } from '../store/paths';
 import { clearCancelRequest } from '../store/requests';
 import { openStudyStore, type StudyStore } from '../store/study-store';
@@ -26,7 +28,6 @@ import { resultTable } from './result-table';
 import { recordSearch } from './search-record';
 import { rememberSpeed } from './speed';
 import { listenForStop, type Stop } from './stop';
-import { duration, percent } from './text';
 
 export interface RunStudyOptions {
   loaded: LoadedStudy;
@@ -48,7 +49,10 @@ export async function runStudy({ loaded, jobs, output }: RunStudyOptions): Promi
       preparing.say(text);
     }), stop);
     preparing.end();
-    if (!prepared) return 130;
+    if (!prepared) {
+      output.document({ cancelled: true });
+      return 130;
+    }
     progress.show('');
     const store = recordPlan(loaded, prepared);
     await measureEngines({ prepared, store, jobs, stop, progress });
@@ -121,7 +125,7 @@ async function runOpenTrials({ prepared, store, jobs, stop, progress }: RunOpenO
   const labels = labelTrials(trials);
   const open = trials.filter(trial => !store.isFinished(trial.id));
   [...facts.backbone.warnings, ...warnings].forEach(warning => progress.say(`Warning: ${warning}`));
-  progress.say(open.length < trials.length ? `${trials.length - open.length} of ${trials.length} trials are finished already; ${open.length} to do.` : `${trials.length} ${trials.length === 1 ? 'trial' : 'trials'}.`);
+  progress.say(open.length < trials.length ? `${trials.length - open.length} of ${trials.length} trials are finished already; ${open.length} to do.` : `${counted(trials.length, 'trial')}.`);
   if (open.length) await progress.start();
   return runTrials({
     trials: open, jobs, cancel: stop.cancel, kill: stop.kill,
@@ -138,7 +142,7 @@ async function runOpenTrials({ prepared, store, jobs, stop, progress }: RunOpenO
 function describeOutcome(outcome: TrialOutcome, result: TrialResult | null): string {
   if (outcome.kind === 'failed') return `failed: ${outcome.message}`;
   if (outcome.kind === 'cancelled' || !result) return outcome.kind;
-  const scores = (['validation', 'test'] as const).flatMap(split => result.last[split] ? [`${split} ${percent(result.last[split].top1)} %`] : []);
+  const scores = (['validation', 'test'] as const).flatMap(split => result.last[split] ? [`${split} ${percentDigits(result.last[split].top1)} %`] : []);
   return ['finished', [...scores, duration(result.trainSeconds)].join(', ')].join(': ');
 }
 

@@ -1,10 +1,11 @@
+import { fileSize } from '../common/format';
 import { runtimeKinds, type Runtime, type RuntimeKind } from '../common/runtimes';
 import { UserError } from '../common/errors';
 import type { RuntimePlan } from '../runtime/plan';
-import { oneOf } from './arguments';
+import { oneOfArgument } from './arguments';
 import type { Call, Command, ExitCode } from './command';
 import { installReporter } from './install-progress';
-import { textTable } from './text';
+import { textTable } from './text-table';
 
 const usage = 'runtime install|remove|list [tensorflow|cuda] [--gpu] [--version V] [--dry-run] [--json]';
 
@@ -25,8 +26,8 @@ export const runtime: Command = {
   },
   positionals: ['ACTION', '[KIND]'],
   async run(call) {
-    const action = oneOf('ACTION', call.positionals[0]!, ['install', 'remove', 'list'] as const);
-    const kind = call.positionals[1] === undefined ? null : oneOf('KIND', call.positionals[1], runtimeKinds);
+    const action = oneOfArgument('ACTION', call.positionals[0]!, ['install', 'remove', 'list'] as const);
+    const kind = call.positionals[1] === undefined ? null : oneOfArgument('KIND', call.positionals[1], runtimeKinds);
     if (action === 'list') return list(call, kind);
     if (!kind) throw new UserError({ what: `which runtime to ${action}: ${runtimeKinds.join(' or ')}?`, remedy: `Usage: peft-lab ${usage}` });
     return action === 'install' ? install(call, kind) : remove(call, kind);
@@ -71,9 +72,8 @@ function planDocument({ recipe, wheels, downloadBytes, unpackedBytes, folder, in
 
 async function remove({ output }: Call, kind: RuntimeKind): Promise<ExitCode> {
   const { removeRuntimes } = await import('../runtime/install');
-  const { gigabytes } = await import('../runtime/platform');
   const removed = await removeRuntimes(kind);
-  output.print(removed.length > 0 ? removed.map(({ folder, bytes }) => `Removed ${folder} (${gigabytes(bytes)})`).join('\n') : `No runtime of the kind ${kind} is installed.`);
+  output.print(removed.length > 0 ? removed.map(({ folder, bytes }) => `Removed ${folder} (${fileSize(bytes)})`).join('\n') : `No runtime of the kind ${kind} is installed.`);
   output.document({ removed });
   return 0;
 }
@@ -81,18 +81,17 @@ async function remove({ output }: Call, kind: RuntimeKind): Promise<ExitCode> {
 async function list({ output }: Call, kind: RuntimeKind | null): Promise<ExitCode> {
   const { installedRuntimes } = await import('../common/runtimes');
   const { recheck, unfinishedRuntimes } = await import('../runtime/install');
-  const { gigabytes } = await import('../runtime/platform');
   const runtimes: Runtime[] = [];
   for (const one of installedRuntimes().filter(found => !kind || found.kind === kind)) runtimes.push(await recheck(one));
   const unfinished = unfinishedRuntimes().filter(({ name }) => !kind || name.startsWith(`${kind}-`));
   if (runtimes.length > 0) {
     output.print(textTable(['kind', 'version', 'GPU', 'size', 'works', 'what it says', 'folder'], runtimes.map(one => [
-      one.kind, one.version, one.gpu ? 'yes' : 'no', gigabytes(one.bytes), one.check?.works ? 'yes' : 'no', one.check?.says ?? '', one.folder,
+      one.kind, one.version, one.gpu ? 'yes' : 'no', fileSize(one.bytes), one.check?.works ? 'yes' : 'no', one.check?.says ?? '', one.folder,
     ])));
   } else {
     output.print('No runtime is installed. `peft-lab runtime install tensorflow --dry-run` says what it takes.');
   }
-  for (const { name, bytes } of unfinished) output.print(`Unfinished: ${name} (${gigabytes(bytes)}). Install it again to go on, or remove it.`);
+  for (const { name, bytes } of unfinished) output.print(`Unfinished: ${name} (${fileSize(bytes)}). Install it again to go on, or remove it.`);
   output.document({ runtimes, unfinished });
   return 0;
 }

@@ -1,6 +1,7 @@
-import type { StudyStore } from '../store/study-store';
+import { metricValue } from '../common/ranking';
+import type { Trial, TrialResult } from '../common/trial';
 import type { Plan } from '../search/plan';
-import type { Metrics, Trial, TrialResult } from '../common/trial';
+import type { StudyStore } from '../store/study-store';
 
 /** Appends to search.jsonl what was asked and what is known by now, each once over all runs. */
 export function recordSearch(store: StudyStore, { asked, trials }: Plan): void {
@@ -25,11 +26,5 @@ function meanValue(store: StudyStore, trials: readonly Trial[]): number | null {
 function selectionValue({ last, best, selection }: TrialResult, { recipe }: Trial): number | null {
   const score = recipe.selection.epoch === 'best' ? best : last;
   const metrics = score[selection.split];
-  return metrics ? metricOf[recipe.selection.metric](metrics) : null;
+  return metrics ? metricValue(metrics, recipe.selection.metric) : null;
 }
-
-const metricOf = {
-  'top1': (m: Metrics) => m.top1,
-  'balanced-accuracy': (m: Metrics) => m.balancedAccuracy,
-  'macro-f1': (m: Metrics) => m.macroF1,
-} satisfies Record<Trial['recipe']['selection']['metric'], (m: Metrics) => number>;

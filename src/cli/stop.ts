@@ -1,5 +1,5 @@
 /** How a run is told to stop: Ctrl-C, a signal, a request file, or a lock lost to another launcher. */
-import type { Lock } from '../store/lock';
+import type { Lock } from '../common/file-lock';
 import { cancelRequested } from '../store/requests';
 
 export interface Stop {

@@ -64,5 +64,6 @@ describe('prediction CSV', () => {
     const content = { logits: Float32Array.of(0, Math.log(3), 5, 5), classes: ['x', 'y,z'], samples: [sample('a.png', -1), sample('b.png', -1)] };
     assert.equal(predictionCsv(content), 'path,class,probability\na.png,"y,z",0.750000\nb.png,x,0.500000\n');
     assert.equal(predictionCsv({ ...content, samples: [sample('a.png', 0), sample('b.png', -1)] }).split('\n')[1], 'a.png,"y,z",0.750000,x');
+    assert.match(predictionCsv({ ...content, logits: Float32Array.of(NaN, NaN, 5, 5) }), /\na\.png,x,NaN\n/);
   });
 });

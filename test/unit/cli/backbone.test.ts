@@ -3,7 +3,8 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { backboneFile, findBackbone } from '../../../src/cli/backbone';
+import { findBackbone, flagBackbone } from '../../../src/cli/backbone';
+import { openExchangeBackbone } from '../../../src/cli/exchange';
 import { writeSafetensors } from '../../../src/interop/safetensors';
 import { loadAdapter } from '../../../src/peft/adapter';
 import { readJson } from '../../../src/store/files';
@@ -38,7 +39,7 @@ describe('the backbone that a study or a flag names', () => {
     const said: string[] = [];
     const { file, name, warnings } = await findBackbone({ hub: 'owner/clip-tiny' }, { folder, onProgress: text => said.push(text) });
     assert.deepEqual([name, warnings], ['clip-tiny', []]);
-    assert.match(said.join('\n'), /Asking the hub for owner\/clip-tiny\n[^]*model\.safetensors: 0\.0 of 0\.0 MB/);
+    assert.match(said.join('\n'), /Asking the hub for owner\/clip-tiny\n[^]*model\.safetensors: \d.* of \d.* kB/);
     const { architecture, projection } = await readArchitecture(file);
     assert.deepEqual([architecture.heads, architecture.activation, projection], [2, 'quick-gelu', 12]);
   });
@@ -46,8 +47,28 @@ describe('the backbone that a study or a flag names', () => {
   it('is named with its revision, also in a flag', async () => {
     const { file } = await findBackbone({ hub: { repository: 'owner/clip-tiny', revision: 'v2' } }, { folder });
     assert.ok(file.includes('e'.repeat(40)));
-    assert.equal(await backboneFile('hub:owner/clip-tiny@v2', folder), file);
-    await assert.rejects(backboneFile('hub:owner/none', folder), /does not show owner\/none/);
+    const said: string[] = [];
+    const named = await flagBackbone('hub:owner/clip-tiny@v2', text => said.push(text));
+    assert.deepEqual([named.file, named.name, said], [file, 'clip-tiny', ['Asking the hub for owner/clip-tiny']]);
+    await assert.rejects(flagBackbone('hub:owner/none', () => undefined), /does not show owner\/none/);
+  });
+
+  it('has the repository\'s name for an adapter, whatever its file is called', async () => {
+    const said: string[] = [];
+    assert.equal((await openExchangeBackbone('hub:owner/clip-tiny', { adapter: null, say: text => said.push(text) })).name, 'clip-tiny');
+    assert.match(said.join('\n'), /^Asking the hub/);
+  });
+
+  it('that does not come is waited for until the run is cancelled, which leaves a document', { skip: process.platform === 'win32' }, async t => {
+    const study = await makeTinyStudy(t);
+    study.write({ backbone: { hub: 'owner/clip-tiny@v3' } });
+    hub.misbehaviours.push({ path: /clip-tiny/, hangs: true });
+    t.after(() => { hub.misbehaviours.length = 0; });
+    const asked = hub.requests.length;
+    const end = await study.call(['run', 'tiny.peft.json', '--json'], child => {
+      const timer = setInterval(() => { if (hub.requests.length > asked) { clearInterval(timer); child.kill('SIGINT'); } }, 20);
+    });
+    assert.deepEqual([end.code, end.stdout && JSON.parse(end.stdout)], [130, { cancelled: true }], end.stderr);
   });
 
   it('makes a study with a head from texts, trained and used for predictions', async t => {
@@ -72,6 +93,7 @@ describe('the backbone that a study or a flag names', () => {
 
     study.write({ ...changes, methods: [{ method: 'lora', options: { rank: 1 } }], data: [{ path: 'images' }] });
     const plain = await study.call(['plan', 'tiny.peft.json', '--json']);
+    assert.match(plain.stderr, /^Asking the hub for owner\/clip-tiny$/m);
     assert.notEqual((JSON.parse(plain.stdout) as { trials: { id: string }[] }).trials[0]!.id, id, 'a head from texts is another trial');
     study.write({ ...changes, backbone: { file: 'tiny.safetensors', architecture: { heads: 2 } } });
     assert.match((await study.call(['plan', 'tiny.peft.json'])).stderr, /tiny\.safetensors: the backbone has no projection into the space of text embeddings/);
@@ -80,6 +102,7 @@ describe('the backbone that a study or a flag names', () => {
   it('is a file of this machine otherwise', async () => {
     assert.match((await findBackbone({ file: 'demo' }, { folder })).file, /drawn-vit\.safetensors$/);
     await assert.rejects(findBackbone({ file: 'none.npz' }, { folder }), /no such backbone file.*\n.*"hub" takes one/);
+    await assert.rejects(flagBackbone('none.npz', () => undefined), /no such backbone file.*\n.*Correct --backbone/);
   });
 });
 

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describe, it } from 'node:test';
 import sharp from 'sharp';
-import { openSafetensors } from '../../../src/interop/safetensors';
+import { openSafetensors, writeSafetensors } from '../../../src/interop/safetensors';
 import { storePaths, trialPaths } from '../../../src/store/paths';
 import { readStoredStudy } from '../../../src/store/study-store';
 import { makeTinyStudy } from '../../fixtures/tiny-study';
@@ -36,6 +36,15 @@ describe('peft-lab import, export and diff', () => {
       await file.close();
     }
     assert.deepEqual(logits[0], logits[1]);
+
+    const { tensors, heads } = await partsOf(backbone);
+    await writeSafetensors(path.join(study.root, 'bare.safetensors'), tensors, { heads });
+    const bare = ['--backbone', 'bare.safetensors'];
+    for (const args of [['diff', 'unknown', 'unknown', ...bare], ['predict', ...bare, '--adapter', 'unknown', '--data', 'pictures', '--engine', 'cpu', '--out', 'bare.csv']]) {
+      const end = await study.call(args);
+      assert.equal(end.code, 0, end.stderr);
+      assert.match(end.stderr, /^Warning: bare\.safetensors does not say everything about its architecture/m);
+    }
   });
 
   it('exports a trial\'s adapter in every form, and compares it with another', async t => {
@@ -86,3 +95,13 @@ describe('peft-lab import, export and diff', () => {
     assert.equal(fs.existsSync(path.join(study.root, 'x')), false);
   });
 });
+
+async function partsOf(file: string) {
+  const opened = await openSafetensors(file);
+  try {
+    const entries = await Promise.all([...opened.tensors].map(async ([name, { shape }]) => [name, { shape, data: await opened.read(name) as Float32Array }] as const));
+    return { tensors: Object.fromEntries(entries), heads: opened.metadata['heads']! };
+  } finally {
+    await opened.close();
+  }
+}

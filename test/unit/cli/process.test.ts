@@ -36,6 +36,11 @@ describe('peft-lab', () => {
     assert.equal(fs.readFileSync(path.join(study.root, 'out/r.csv'), 'utf8').trim().split('\n').length, 4);
     assert.match(fs.readFileSync(path.join(study.root, 'r.tex'), 'utf8'), /\\toprule[^]*lora & /);
     assert.match(fs.readFileSync(path.join(study.root, 'r.html'), 'utf8'), /<html/);
+    for (const place of ['images', 'out/r.csv/below']) {
+      const wrong = await study.call(['report', 'tiny.peft.json', '--csv', place, '--json']);
+      assert.equal(wrong.code, 2, wrong.stderr);
+      assert.match((JSON.parse(wrong.stdout) as { error: { what: string } }).error.what, /^cannot write/);
+    }
 
     const plan = await study.call(['plan', 'tiny.peft.json', '--json']);
     const planned = JSON.parse(plan.stdout) as { finished: number; predictedSeconds: number; trials: { parameters: { trainable: number } }[] };

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { resultCsv, resultLatex } from '../../../src/cli/result-files';
 import { resultTable } from '../../../src/cli/result-table';
 import { resultRows } from '../../../src/cli/results';
-import { duration, grouped, percent, textTable } from '../../../src/cli/text';
+import { textTable } from '../../../src/cli/text-table';
 import type { Snapshot, SnapshotTrial } from '../../../src/common/snapshot';
 import type { Metrics } from '../../../src/common/trial';
 import { fakeSnapshot } from '../../fixtures/snapshot';
@@ -11,9 +11,9 @@ import { fakeSnapshot } from '../../fixtures/snapshot';
 const snapshot = studyOf([
   row('a', 'linear', { label: 'linear seed=1', seed: 1, test: 0.5, validation: 0.4 }),
   row('a', 'linear', { label: 'linear seed=2', seed: 2, test: 0.7, validation: 0.6 }),
-  row('a', 'lora', { label: 'lora rank=4', trainable: 1000, test: 0.9, validation: 0.7 }),
-  row('a', 'lora', { label: 'lora rank=8', trainable: 2_000_000, test: 0.8, validation: 0.7 }),
-  row('b', 'lora', { label: 'lora rank=4', trainable: 1000, test: 0.6, validation: 0.7 }),
+  row('a', 'lora', { label: 'lora rank=4', assignment: { 'options.rank': 4 }, trainable: 1000, test: 0.9, validation: 0.7 }),
+  row('a', 'lora', { label: 'lora rank=8', assignment: { 'options.rank': 8 }, trainable: 2_000_000, test: 0.8, validation: 0.7 }),
+  row('b', 'lora', { label: 'lora rank=4', assignment: { 'options.rank': 4 }, trainable: 1000, test: 0.6, validation: 0.7 }),
   row('b', 'full', { label: 'full', status: 'failed', error: 'disk full\nmore' }),
   row('b', 'ln', { label: 'ln', status: 'queued' }),
 ]);
@@ -55,6 +55,16 @@ describe('results', () => {
     ]);
   });
 
+  it('keep apart in LaTeX what the study lists, whatever its name holds', () => {
+    const listed = studyOf([
+      row('a', 'lora', { label: 'lora rank=4', test: 0.5 }), row('a', 'lora', { label: 'lora rank=8', test: 0.6 }),
+      row('a', 'lora', { label: 'LoRA r=8 rank=2', assignment: { 'options.rank': 2 }, test: 0.7 }),
+      row('a', 'ssf+lora', { label: 'ssf+lora lora.rank=3', assignment: { 'options.lora.rank': 3 }, test: 0.8 }),
+    ]);
+    const names = resultLatex(listed).split('\n').filter(line => line.endsWith('\\\\')).map(line => line.split('&')[0]!.trim());
+    assert.deepEqual(names, ['Method', 'lora rank=4', 'lora rank=8', 'LoRA r=8', 'ssf+lora']);
+  });
+
   it('become CSV that keeps every trial, quoted where needed', () => {
     const lines = resultCsv(snapshot).trimEnd().split('\n');
     assert.match(lines[0]!, /^id,data_set,backbone,method,label,options,.*test_top1/);
@@ -69,23 +79,18 @@ describe('results', () => {
   });
 });
 
-describe('text', () => {
-  it('writes numbers as readers expect them', () => {
-    assert.deepEqual([percent(0.9716), percent(null), grouped(0), grouped(123), grouped(1234567)], ['97.2', '-', '0', '123', '1,234,567']);
-    assert.deepEqual([0.2, 59, 61, 3599, 7800].map(duration), ['1 s', '59 s', '1 min', '1 h', '2 h 10 min']);
-  });
-
+describe('a text table', () => {
   it('puts numbers to the right and words to the left', () => {
     assert.equal(textTable(['n', 'what'], [['1', 'a'], ['10', 'long']]), ' n  what\n--  ----\n 1  a\n10  long');
   });
 });
 
-interface Row { label: string; seed?: number; test?: number; validation?: number; trainable?: number; status?: SnapshotTrial['status']; error?: string }
+interface Row { label: string; assignment?: SnapshotTrial['assignment']; seed?: number; test?: number; validation?: number; trainable?: number; status?: SnapshotTrial['status']; error?: string }
 
-function row(dataSet: string, method: string, { label, seed = 42, test, validation, trainable = 0, status = 'finished', error }: Row): SnapshotTrial {
+function row(dataSet: string, method: string, { label, assignment = {}, seed = 42, test, validation, trainable = 0, status = 'finished', error }: Row): SnapshotTrial {
   const metrics = (top1: number | undefined): Metrics | null => top1 === undefined ? null : { loss: 1, top1, balancedAccuracy: top1, macroF1: top1, samples: 10 };
   return {
-    id: `${dataSet}-${label}`, dataSet, backbone: 'tiny', method, label, options: { rank: 1 }, assignment: {}, learningRate: 1e-3, weightDecay: 0, seed, status,
+    id: `${dataSet}-${label}`, dataSet, backbone: 'tiny', method, label, options: { rank: 1 }, assignment, learningRate: 1e-3, weightDecay: 0, seed, status,
     error: error ?? null, parameters: { trainable, head: 2, total: 9, backbone: 9 }, engine: 'cpu', epoch: 1, epochs: 1,
     validation: metrics(validation), test: metrics(test), bestEpoch: 1, bestValidation: metrics(validation), bestTest: metrics(test),
     trainSeconds: 12, imagesPerSecond: 100, peakMemoryMiB: 1, lossCurve: [], accuracyCurve: [], confusion: null, warnings: [],

@@ -72,7 +72,7 @@ describe('peft-lab runtime', { skip }, () => {
     const { call } = command(t, 'http://127.0.0.1:1');
     const ends = await Promise.all([['instal', 'cuda'], ['install'], ['install', 'tensorflow-gpu'], ['install', 'cuda', '--version', '1.2']].map(args => call(args)));
     assert.deepEqual(ends.map(({ code }) => code), [2, 2, 2, 2]);
-    for (const [i, words] of [/did you mean "install"/, /which runtime to install: tensorflow or cuda\?/, /Allowed: tensorflow, cuda/, /version of the bundled ONNX Runtime/].entries()) assert.match(ends[i]!.stderr, words);
+    for (const [i, words] of [/^peft-lab runtime: ACTION: .*did you mean "install"/, /which runtime to install: tensorflow or cuda\?/, /Allowed: tensorflow, cuda/, /version of the bundled ONNX Runtime/].entries()) assert.match(ends[i]!.stderr, words);
   });
 });
 
@@ -80,7 +80,7 @@ describe('an installation\'s progress', () => {
   const progress = { phase: 'downloading' as const, detail: 'tensorflow', done: 115e6, total: 274e6, bytesPerSecond: 11.8e6, fraction: 0.42 };
 
   it('is a bar on a terminal, a line every tenth elsewhere, and JSON for programs', () => {
-    assert.equal(progressLine(progress), ' 42 %  downloading tensorflow, 115 of 274 MB, 11.8 MB/s');
+    assert.equal(progressLine(progress), ' 42 %  downloading tensorflow, 115 MB of 274 MB, 12 MB/s');
     const written = (options: { isTTY?: boolean; asLines?: boolean }) => {
       let text = '';
       const reporter = installReporter({ stream: { isTTY: options.isTTY ?? false, columns: 60, write: part => { text += part; } }, asLines: options.asLines ?? false });
