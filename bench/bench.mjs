@@ -114,7 +114,8 @@ function side(name, command, args) {
     const late = new Promise((_, reject) => { timer = setTimeout(() => { child.kill('SIGKILL'); reject(new Error(`${name} gave no answer in ${timeLimit / 1000} s`)); }, timeLimit); });
     try {
       for (;;) {
-        const { value } = await Promise.race([lines.next(), gone, late]);
+        const { value, done } = await Promise.race([lines.next(), gone, late]);
+        if (done) await Promise.race([gone, late]); // it closed its output: what follows is its end
         if (value?.startsWith('{')) return JSON.parse(value);
       }
     } finally {
@@ -131,7 +132,9 @@ function side(name, command, args) {
     },
     async end() {
       child.stdin.end();
+      const timer = setTimeout(() => child.kill('SIGKILL'), 30_000);
       await gone.catch(() => {});
+      clearTimeout(timer);
     },
     kill: () => child.kill('SIGKILL'),
   };

@@ -16,7 +16,7 @@ const [weights, data] = [path.join(shared, 'weights/deit_tiny_patch16_224.safete
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'peft-lab-cached-'));
 try {
   const theirs = JSON.parse(execFileSync(values.python, [path.join(bench, 'torch_cached.py'), '--weights', weights, '--data', data], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }));
-  const ours = runOurs();
+  const ours = runOurs(theirs.images);
   const perSecond = seconds => theirs.images / seconds;
   const torch = {
     plainImagesPerSecond: Math.round(perSecond(theirs.plainEpochSeconds)), featureSeconds: theirs.featureSeconds,
@@ -29,7 +29,7 @@ try {
   fs.rmSync(scratch, { recursive: true, force: true });
 }
 
-function runOurs() {
+function runOurs(images) {
   const study = path.join(scratch, 'cached.peft.json');
   fs.writeFileSync(study, JSON.stringify({
     backbone: { file: weights, architecture: { heads: 3, layerNormEpsilon: 1e-6, activation: 'gelu' }, normalization: 'imagenet' },
@@ -43,7 +43,7 @@ function runOurs() {
   const trials = path.join(scratch, 'cached.peft/trials');
   const attempt = path.join(trials, fs.readdirSync(trials)[0], 'attempts/1/events.jsonl');
   const events = fs.readFileSync(attempt, 'utf8').trim().split('\n').map(line => JSON.parse(line));
-  return { totalSeconds, epochs: events.filter(e => e.type === 'epoch').map(e => Math.round(1000 / e.seconds)) };
+  return { totalSeconds, epochs: events.filter(e => e.type === 'epoch').map(e => Math.round(images / e.seconds)) };
 }
 
 function sum(list) {

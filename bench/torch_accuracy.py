@@ -95,4 +95,5 @@ def main() -> None:
                 out.write(json.dumps({'method': method, 'seed': seed, 'top1': round(accuracy, 4)}) + '\n')
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -47,4 +47,5 @@ def main() -> None:
     print(json.dumps({'images': len(images), 'plainEpochSeconds': plain, 'featureSeconds': computing, 'cachedEpochSeconds': cached}))
 
 
-main()
+if __name__ == '__main__':
+    main()

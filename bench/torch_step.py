@@ -79,4 +79,5 @@ def main() -> None:
         print(json.dumps({'ms': milliseconds, 'cpuMs': processor, 'losses': losses, 'peakMiB': peak}), flush=True)
 
 
-main()
+if __name__ == '__main__':
+    main()

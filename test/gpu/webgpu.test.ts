@@ -87,10 +87,13 @@ describe('graph-webgpu', () => {
     assert.equal((await session.call('look', {}))['first']!.data[0], 600);
     const { x } = await session.readState();
     assert.deepEqual([x!.data[0], x!.data[size - 1], x!.data.length], [600, 600, size]);
-    const read = process.memoryUsage().rss;
-    for (let i = 0; i < 100; i++) await session.readState(); // as checkpoints do
-    const kept = (process.memoryUsage().rss - read) / 2 ** 20;
-    assert.ok(kept < 30, `reading the state 100 times keeps ${kept.toFixed(0)} MiB`);
+    const reads = async (times: number) => {
+      for (let i = 0; i < times; i++) await session.readState(); // as checkpoints do
+      return process.memoryUsage().rss;
+    };
+    const first = await reads(100); // these fill what the driver and the collector keep
+    const kept = (await reads(800) - first) / 2 ** 20;
+    assert.ok(kept < 80, `reading the state 800 times keeps ${kept.toFixed(0)} MiB; states that are not freed are 200 MiB`);
     await session.dispose();
   });
 

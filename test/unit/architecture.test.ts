@@ -5,26 +5,7 @@ import path from 'node:path';
 import { it } from 'node:test';
 
 /** Folders of src/ (and webview/) with what they may import beside themselves and common/. */
-const arrows: Record<string, readonly string[]> = {
-  common: [],
-  interop: [],
-  data: ['interop'],
-  search: [],
-  store: ['interop'],
-  analysis: ['store'],
-  launch: ['store', 'search'],
-  runtime: ['interop', 'engine'],
-  engine: ['peft'],
-  vit: ['engine', 'interop', 'peft'],
-  peft: ['engine', 'vit', 'interop'],
-  methods: ['peft', 'vit', 'engine'],
-  train: ['engine', 'peft', 'vit', 'data', 'interop'],
-  exchange: ['interop', 'peft', 'vit', 'engine', 'train'],
-  worker: ['train', 'data', 'engine', 'methods', 'peft', 'vit', 'interop', 'store'],
-  extension: ['launch', 'analysis', 'store'],
-  cli: ['launch', 'analysis', 'store', 'search', 'interop', 'data', 'engine', 'peft', 'methods', 'vit', 'train', 'exchange', 'runtime'],
-  webview: [],
-};
+const arrows = new Map([...fs.readFileSync('ARCHITECTURE.md', 'utf8').matchAll(/^(\w+) +─► ([\w, ]+)$/gm)].map(([, folder, targets]) => [folder!, targets!.split(', ')]));
 
 /** Packages that only some folders may load. */
 const guarded: Record<string, readonly string[]> = {
@@ -54,13 +35,15 @@ function folderOf(file: string): string {
   return parts[0] === 'src' ? parts[1]! : parts[0]!;
 }
 
-it('imports follow the arrows', () => {
-  const wrong = imports().filter(({ file, folder, target }) => {
-    if (!target.startsWith('.') || target.endsWith('.json')) return false;
+it('imports follow the arrows, and every arrow is there for an import', () => {
+  const found = imports().filter(({ target }) => target.startsWith('.') && !target.endsWith('.json')).map(({ file, folder, target }) => {
     const to = folderOf(path.posix.normalize(path.posix.join(path.posix.dirname(file), target)));
-    return to !== folder && to !== 'common' && !arrows[folder]!.includes(to);
-  });
-  assert.deepEqual(wrong.map(({ file, target }) => `${file} -> ${target}`), []);
+    return { file, folder, target, to, arrow: `${folder} ─► ${to}` };
+  }).filter(({ folder, to }) => to !== folder && to !== 'common');
+  assert.deepEqual(found.filter(({ folder, to }) => !arrows.get(folder)?.includes(to)).map(({ file, target }) => `${file} -> ${target}`), []);
+  const used = new Set(found.map(({ arrow }) => arrow));
+  const drawn = [...arrows].flatMap(([folder, targets]) => targets.map(to => `${folder} ─► ${to}`));
+  assert.deepEqual(drawn.filter(arrow => !used.has(arrow)), []);
 });
 
 it('packages stay in their folders', () => {

@@ -8,10 +8,12 @@ import type { Browser, Locator, Page } from 'playwright-core';
 import { integer, percent } from '../../src/common/format';
 import type { Trial, TrialResult } from '../../src/common/trial';
 import { writeTask } from '../../src/data/drawn/write-task';
-import { lockHolder, processIsAlive } from '../../src/store/lock';
+import { processIsAlive } from '../../src/common/process-is-alive';
+import { lockHolder } from '../../src/store/lock';
 import { requestCancel } from '../../src/store/requests';
 import { listTrials } from '../../src/store/study-store';
 import { storePaths, trialPaths } from '../../src/store/paths';
+import { startFakeHub, type FakeHub } from '../fixtures/hub-server';
 import { makeZip, startIndex, type FakeIndex } from '../fixtures/wheels';
 import { findHost, VsCode } from './host';
 import { closeNotifications, closeQuickInput, findCommand, openFile, openWindow, policyViolations, quickInput, quickRows, reload, runCommand, tab, webview } from './workbench';
@@ -19,6 +21,7 @@ import { closeNotifications, closeQuickInput, findCommand, openFile, openWindow,
 const host = findHost();
 const skip = 'missing' in host ? host.missing : false;
 const methods = ['adaptformer', 'bitfit', 'linear', 'lora', 'vpt-deep'];
+const hubToken = 'hf_of_this_test';
 
 describe('PEFT Lab in VS Code', () => {
   let code: VsCode;
@@ -26,6 +29,7 @@ describe('PEFT Lab in VS Code', () => {
   let page: Page;
   let violations: string[];
   let packages: FakeIndex;
+  let hub: FakeHub;
   const closers: (() => Promise<void>)[] = [];
   let isBroken = false;
   const file = (name: string) => path.join(code.workspace, name);
@@ -37,7 +41,12 @@ describe('PEFT Lab in VS Code', () => {
     execFileSync(process.execPath, ['tools/package.mjs', '--out', vsix], { stdio: 'pipe' });
     await writeTask(file('arrows'), { task: 'orientation', counts: { train: 256, val: 96, test: 160 }, seed: 1 });
     packages = await startIndex({ after: close => void closers.push(close as () => Promise<void>) }, cudaWheels());
-    code.environment = { PEFT_LAB_PYPI: packages.url, NO_PROXY: '127.0.0.1' };
+    hub = await startFakeHub([{
+      name: 'lab/drawn-vit', commits: { main: 'a'.repeat(40) }, token: hubToken,
+      files: { 'model.safetensors': { content: fs.readFileSync('media/backbone/drawn-vit.safetensors'), isLarge: true } },
+    }]);
+    closers.push(() => hub.close());
+    code.environment = { PEFT_LAB_PYPI: packages.url, HF_ENDPOINT: hub.endpoint, NO_PROXY: '127.0.0.1' };
     code.writeSettings({});
     code.install(vsix);
     await code.start();
@@ -214,6 +223,42 @@ describe('PEFT Lab in VS Code', () => {
     await closeNotifications(page);
   });
 
+  scenario('starts from a backbone of the hub that only a token opens, which the editor keeps', async () => {
+    await runCommand(page, 'PEFT Lab: New Study');
+    await quickRows(page, 'arrows').filter({ hasText: '512 images' }).click();
+    await quickRows(page, 'Hugging Face hub...').click();
+    await quickInput(page).fill('drawn-vit');
+    await page.locator('.quick-input-widget').getByText('Write it like owner/name').waitFor();
+    await quickInput(page).fill('lab/drawn-vit');
+    await page.keyboard.press('Enter');
+    for (const method of methods) await quickRows(page, method).locator('input:checked, .codicon-check').first().waitFor();
+    await page.locator('.quick-input-widget').getByRole('button', { name: 'OK' }).click();
+    await quickInput(page).fill('from the hub');
+    await page.keyboard.press('Enter');
+    await tab(page, 'from the hub.peft.json').waitFor();
+    const study = fs.readFileSync(file('from the hub.peft.json'), 'utf8');
+    assert.match(study, /"backbone": \{ "hub": "lab\/drawn-vit" \}/);
+    fs.writeFileSync(file('from the hub.peft.json'), study.replace('"epochs": 20', '"epochs": 1').replace(/"methods": \[[^\]]*\]/, '"methods": ["linear"]'));
+    await openFile(page, 'from the hub.peft.json');
+
+    await runCommand(page, 'PEFT Lab: Run Study');
+    await page.locator('.notification-toast', { hasText: 'private or gated, and no token is given' }).filter({ hasText: 'PEFT Lab: Set Hugging Face Token' }).waitFor({ timeout: 60_000 });
+    assert.deepEqual([...new Set(hub.requests.map(({ authorization }) => authorization))], [undefined]);
+    await closeNotifications(page);
+
+    await runCommand(page, 'PEFT Lab: Set Hugging Face Token');
+    await page.locator('.quick-input-widget input[type="password"]').fill(hubToken);
+    await page.keyboard.press('Enter');
+    await page.locator('.notification-toast', { hasText: 'the token is stored' }).waitFor();
+    await closeNotifications(page);
+    await runCommand(page, 'PEFT Lab: Run Study');
+    await page.locator('.notification-toast', { hasText: 'the trial finished' }).waitFor({ timeout: 120_000 });
+    assert.deepEqual(new Set(hub.requests.filter(({ host: asked }) => asked === 'store').map(({ authorization }) => authorization)), new Set([undefined]));
+    const text = filesBelow(file('from the hub.peft')).map(name => fs.readFileSync(name, 'latin1')).join();
+    assert.equal(text.includes(hubToken), false, 'the token stands in no file of the study');
+    await closeNotifications(page);
+  });
+
   scenario('shows results in restricted mode, and runs nothing', async () => {
     await page.context().close();
     await code.stop();
@@ -255,6 +300,10 @@ async function endRuns(workspace: string): Promise<void> {
     if (lockHolder(store)) requestCancel(store);
     for (const end = Date.now() + 30_000; lockHolder(store) && Date.now() < end;) await new Promise(resolve => setTimeout(resolve, 200));
   }
+}
+
+function filesBelow(folder: string): string[] {
+  return fs.readdirSync(folder, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile()).map(entry => path.join(entry.parentPath, entry.name));
 }
 
 async function goTo(page: Page, place: string): Promise<void> {
