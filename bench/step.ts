@@ -6,6 +6,7 @@
 import fs from 'node:fs';
 import readline from 'node:readline';
 import { parseArgs } from 'node:util';
+import { collectGarbage } from '../src/common/collect-garbage';
 import { fillKeepMask, normals, streamKey } from '../src/common/random';
 import { defaultThreads } from '../src/engine/choose';
 import { engines } from '../src/engine/engines';
@@ -45,21 +46,27 @@ async function main(): Promise<void> {
     classes: Number(values.classes), batch, dropPath: Number(values['drop-path']), dropout: values.dropout,
   };
   const asked = { images: values.images === 'auto' ? 'auto' as const : Number(values.images), recompute: values.recompute as Recompute | 'auto' };
-  const parts = await chooseParts({ spec, asked, onProcessor: !engine.ownMemory, budget: memoryBudget() });
+  const parts = await chooseParts({ spec, asked, onProcessor: !engine.ownMemory, budget: memoryBudget(), warn: message => process.stderr.write(`${message}\n`) });
   const model = await prepareModel({ ...spec, batch: parts.images });
-  let base: HostTensors | null = randomBackbone(model);
-  const state = initialState(model, { base, seed: 1 });
   const plan = await planStep(model, batch);
   let session: Session | undefined;
   let step = 0;
+  const start = () => { // made when asked for: nothing but the session holds it during the steps
+    const base = randomBackbone(model);
+    return { base, state: initialState(model, { base, seed: 1 }) };
+  };
   const open = () => {
-    base ??= randomBackbone(model);
+    const { base, state } = start();
     return engine.open({
-      programs: stepPrograms(model, plan), state: { ...state, ...stepState(model, plan) }, constants: frozenTensors(model, base), threads, recompute: parts.recompute,
+      programs: stepPrograms(model, plan), state: { ...state, ...stepState(model, plan) }, ownsState: true, constants: frozenTensors(model, base), threads,
+      recompute: parts.recompute,
     });
   };
   const run = async () => {
-    session ??= await open();
+    if (!session) {
+      session = await open();
+      collectGarbage();
+    }
     const [started, used] = [performance.now(), process.cpuUsage()];
     const loss = await runTrainingStep(session, plan, { model, feeds: feedsOf(model, plan, step++) });
     const { user, system } = process.cpuUsage(used);
@@ -68,9 +75,9 @@ async function main(): Promise<void> {
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const [command, argument] = line.split(' ');
     if (command === 'rates') answer({ rates: await productRates(model) });
-    else if (command === 'arithmetic') answer({ operations: await arithmeticOf(model, base ?? randomBackbone(model)), parts });
+    else if (command === 'arithmetic') answer({ operations: await arithmeticOf(model, start().base), parts });
     else if (command === 'export') {
-      const images = feedsOf(model, plan, 0).patches;
+      const [{ base, state }, images] = [start(), feedsOf(model, plan, 0).patches];
       await writeSafetensors(argument!, { ...base, ...Object.fromEntries(model.tensors.map(({ name }) => [name, state[name]!])), patches: images });
       answer({});
     } else {

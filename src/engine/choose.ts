@@ -35,7 +35,7 @@ export interface ProbeOptions {
   /** Of the backbone that will train; DeiT-Tiny's when absent. */
   architecture?: Architecture | undefined;
   precision?: Precision | undefined;
-  /** Measure again although a verdict is kept. */
+  /** Measure again, and forget what is kept: what holds no longer for this question may hold no longer for others. */
   fresh?: boolean;
   /** Called before each engine that is measured. */
   onEngine?(id: EngineId): void;
@@ -49,7 +49,7 @@ export interface ProbeOptions {
  */
 export const gradientTolerance: Record<Precision, number> = { f32: 1e-4, tf32: 1e-2, bf16: 1e-1, f16: 5e-2 };
 
-/** A verdict with an engine that crashed or hung is good for so long: the reason may pass. */
+/** A verdict with an engine that did not run is good for so long: a crash may pass, a driver may be installed. */
 const doubtfulMilliseconds = 24 * 3600_000;
 
 const usualArchitecture: Architecture = {
@@ -60,11 +60,13 @@ const usualArchitecture: Architecture = {
 /** A row for each engine, the chosen one marked. */
 export async function probeEngines({ threads, architecture = usualArchitecture, precision = 'f32', fresh = false, onEngine, cancel }: ProbeOptions): Promise<EngineReport[]> {
   const file = verdictFile({ threads, architecture, precision });
-  const kept = fresh ? null : readVerdict(file);
+  if (fresh) forgetAll(file);
+  const kept = readVerdict(file);
   if (kept) return kept;
   const outcomes = new Map<EngineId, ProbeOutcome>();
+  const isAble = (id: EngineId) => engines[id].precisions.includes(precision);
   for (const id of Object.keys(engines) as EngineId[]) {
-    if (!engines[id].precisions.includes(precision)) outcomes.set(id, { error: `it cannot compute in ${precision}` });
+    if (!isAble(id)) outcomes.set(id, { error: `it cannot compute in ${precision}` });
     else if (cancel?.aborted) outcomes.set(id, { error: 'not measured' });
     else {
       onEngine?.(id);
@@ -72,7 +74,7 @@ export async function probeEngines({ threads, architecture = usualArchitecture, 
     }
   }
   const reports = markFastest([...outcomes].map(([id, outcome]) => judge(id, outcome, precision)));
-  if (!cancel?.aborted) keep(file, { made: Date.now(), doubtful: [...outcomes.values()].some(o => 'died' in o), reports });
+  if (!cancel?.aborted) keep(file, { made: Date.now(), doubtful: [...outcomes].some(([id, outcome]) => 'error' in outcome && isAble(id)), reports });
   return reports;
 }
 
@@ -107,9 +109,10 @@ function judge(id: EngineId, outcome: ProbeOutcome, precision: Precision): Engin
     return { id, available: false, correct: false, gradientError: null, msPerStep: null, chosen: false, why: outcome.error.split('\n')[0]! };
   }
   const { gradientError, msPerStep, how } = outcome;
-  const correct = gradientError <= gradientTolerance[precision];
+  const isNumber = Number.isFinite(gradientError);
+  const correct = isNumber && gradientError <= gradientTolerance[precision];
   const speed = `${msPerStep.toFixed(1)} ms a step${how ? `, ${how}` : ''}`;
-  const why = correct ? speed : `its gradients are off by ${gradientError.toExponential(1)} of their largest value`;
+  const why = correct ? speed : isNumber ? `its gradients are off by ${gradientError.toExponential(1)} of their largest value` : 'its gradients are not finite';
   return { id, available: true, correct, gradientError, msPerStep, chosen: false, why };
 }
 
@@ -148,6 +151,13 @@ function readVerdict(file: string): EngineReport[] | null {
   } catch {
     return null; // none, or a torn one: measured anew
   }
+}
+
+/** Of every question. */
+function forgetAll(file: string): void {
+  try {
+    fs.rmSync(path.dirname(file), { recursive: true, force: true });
+  } catch { /* a read-only cache folder is no reason to fail */ }
 }
 
 /** A verdict that cannot be kept is measured again next time. */

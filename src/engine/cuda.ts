@@ -70,6 +70,6 @@ function doesNotStart(runtime: Runtime, cause: unknown): UserError {
   const message = cause instanceof Error ? cause.message.trim().split('\n').at(-1)! : String(cause);
   return new UserError({
     what: `CUDA does not start: ${message.slice(0, 300)}`, where: `engine graph-cuda, ${runtime.folder}`,
-    remedy: 'See that `nvidia-smi` shows a GPU and a driver for CUDA 12 or newer, or use another engine.', cause,
+    remedy: 'See that `nvidia-smi` shows a GPU and a driver of version 580 or newer, or use another engine.', cause,
   });
 }

@@ -4,6 +4,7 @@ import { openEager } from './eager';
 import { openGraph } from './graph';
 import type { Engine, EngineId } from './program';
 import { openTensorflow } from './tensorflow';
+import { usesGpu } from './tensorflow/binding';
 import { openWebGpu } from './webgpu';
 
 /** Every engine there is; which one trains is found by measurement (choose.ts). */
@@ -11,21 +12,24 @@ export const engines: Record<EngineId, Engine> = {
   graph: engine({ id: 'graph', deterministic: true, precisions: ['f32', 'f16'], open: openGraph }),
   'graph-webgpu': engine({ id: 'graph-webgpu', deterministic: false, ownMemory: true, precisions: ['f32', 'f16'], open: openWebGpu }),
   'graph-cuda': engine({ id: 'graph-cuda', deterministic: false, ownMemory: true, precisions: ['f32', 'tf32', 'bf16', 'f16'], open: openCuda }),
-  tensorflow: engine({ id: 'tensorflow', deterministic: true, precisions: ['f32', 'tf32', 'bf16'], open: openTensorflow }),
+  tensorflow: engine({
+    id: 'tensorflow', get deterministic() { return !usesGpu(); }, get ownMemory() { return usesGpu(); }, precisions: ['f32', 'tf32', 'bf16'], open: openTensorflow,
+  }),
   wasm: engine({ id: 'wasm', deterministic: true, precisions: ['f32'], open: options => openEager('wasm', options) }),
   cpu: engine({ id: 'cpu', deterministic: true, precisions: ['f32'], open: options => openEager('cpu', options) }),
 };
 
 /** The engine itself, which refuses a precision that it does not have. */
 function engine(own: Engine): Engine {
+  const openOwn = own.open;
   const open: Engine['open'] = async options => {
     const { precision = 'f32' } = options;
-    if (own.precisions.includes(precision)) return own.open(options);
+    if (own.precisions.includes(precision)) return openOwn(options);
     const others = Object.values(engines).filter(({ precisions }) => precisions.includes(precision)).map(({ id }) => `"${id}"`);
     throw new UserError({
       what: `it cannot compute in ${precision}, only in ${own.precisions.join(', ')}`, where: `engine ${own.id}`,
       remedy: `Set recipe.precision to "${own.precisions[0]}"${others.length ? `, or use the engine ${others.join(' or ')}` : ''}.`,
     });
   };
-  return { ...own, open };
+  return Object.assign(own, { open }); // a copy would hold what its getters said at this moment
 }

@@ -35,9 +35,6 @@ export interface GpuProvider {
   stateLocation: 'gpu-buffer' | 'cpu';
 }
 
-/** Passes that pay on processors only. */
-const processorPasses = ['chunk-rows'];
-
 export async function openOnProvider(gpu: GpuProvider, options: SessionOptions): Promise<Session> {
   const memory = new DeviceMemory(gpu);
   const constants = new DeviceConstants(memory, options.constants);
@@ -74,11 +71,11 @@ interface Compiled {
 }
 
 async function compile(gpu: GpuProvider, program: Program, { state, constants, precision = 'f32', recompute: again = 'off' }: SessionOptions): Promise<Compiled> {
-  const optimized = optimize(await trace({ program, state, constants }), { without: [...passesLeftOut(), ...processorPasses] });
+  const optimized = optimize(await trace({ program, state, constants }), { without: passesLeftOut() });
   const lowered = inPrecision(recompute(optimized, again), precision);
   const { trace: traced, casts } = gpu.stateLocation === 'cpu' ? { trace: lowered, casts: new Map<string, never>() } : hoistCasts(lowered);
   // What is fed from the host would be sent with every step; in the model it is sent once, though for each program.
-  const model = writeOnnx(traced, { dialect: gpu.dialect, constants, constantsAs: gpu.stateLocation === 'cpu' ? 'initializers' : 'feeds' });
+  const model = writeOnnx(traced, { dialect: gpu.dialect, where: `engine ${gpu.id}`, constants, constantsAs: gpu.stateLocation === 'cpu' ? 'initializers' : 'feeds' });
   const updates = [...traced.updates.keys()];
   const session = await createSession(gpu, model, { staying: updates.map(updateName), fetched: [...traced.fetches.keys()] });
   const ofKind = (kind: string) => session.inputNames.filter(name => traced.inputs.get(name)?.source?.kind === kind);

@@ -27,7 +27,7 @@ const largestBuiltIn = 64 * 2 ** 20;
 
 export async function openGraph(options: SessionOptions): Promise<Session> {
   const ort = await loadRuntime();
-  const state = new StateBuffers(ort, options.state);
+  const state = new StateBuffers(ort, options);
   const constants = mapValues(options.constants, value => toOrt(ort, value));
   const compiled = new Map<string, Promise<Compiled>>();
   const find = (name: string) => {
@@ -43,7 +43,8 @@ export async function openGraph(options: SessionOptions): Promise<Session> {
     async readState() { return state.read(); },
     async writeState(values) { state.write(values); },
     async dispose() {
-      for (const program of compiled.values()) await (await program).session.release();
+      // A program that could not be compiled has told so where it was called.
+      for (const program of await Promise.allSettled(compiled.values())) if (program.status === 'fulfilled') await program.value.session.release();
     },
   };
 }
@@ -72,7 +73,7 @@ async function compile(ort: Ort, program: Program, options: SessionOptions): Pro
   const optimized = optimize(await trace({ program, state: options.state, constants: options.constants }), { without: passesLeftOut() });
   const traced = inPrecision(recompute(optimized, options.recompute ?? 'off'), options.precision ?? 'f32');
   const bytes = Object.values(options.constants).reduce((sum, { data }) => sum + data.byteLength, 0);
-  const model = writeOnnx(traced, { constants: options.constants, constantsAs: bytes > largestBuiltIn ? 'feeds' : 'initializers' });
+  const model = writeOnnx(traced, { where: 'engine graph', constants: options.constants, constantsAs: bytes > largestBuiltIn ? 'feeds' : 'initializers' });
   const session = await ort.InferenceSession.create(model, sessionOptions({ threads: options.threads, spin: await machineIsIdle() }));
   const inPlace = inPlaceState(traced);
   return {
@@ -127,9 +128,9 @@ async function runStep(ort: Ort, { session, inputs, updates, fetches }: Compiled
 class StateBuffers {
   private readonly buffers = new Map<string, { current: OrtTensor; spare: OrtTensor | null }>();
 
-  constructor(private readonly ort: Ort, initial: HostTensors) {
-    for (const [name, { shape, data }] of Object.entries(initial)) {
-      this.buffers.set(name, { current: toOrt(ort, { shape, data: Float32Array.from(data) }), spare: null });
+  constructor(private readonly ort: Ort, { state, ownsState = false }: Pick<SessionOptions, 'state' | 'ownsState'>) {
+    for (const [name, { shape, data }] of Object.entries(state)) {
+      this.buffers.set(name, { current: toOrt(ort, { shape, data: ownsState ? data : Float32Array.from(data) }), spare: null });
     }
   }
 

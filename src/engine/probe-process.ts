@@ -25,11 +25,7 @@ export type ProbeOutcome =
     /** How that was measured, where not plainly. */
     how?: string;
   }
-  | {
-    error: string;
-    /** It ended without a word or had to be ended: the next time may be another. */
-    died?: true;
-  };
+  | { error: string };
 
 /** Ends by itself, at the time limit (PEFT_LAB_PROBE_SECONDS, 180 when absent), or when `cancel` says so. */
 export function askProbe({ engine, threads, architecture, precision }: ProbeQuestion, cancel?: AbortSignal): Promise<ProbeOutcome> {
@@ -46,11 +42,11 @@ export function askProbe({ engine, threads, architecture, precision }: ProbeQues
     cancel?.addEventListener('abort', end);
     child.stdout.on('data', chunk => (output += chunk));
     child.stderr.on('data', chunk => (complaints += chunk));
-    child.on('error', error => resolve({ error: error.message, died: true }));
+    child.on('error', error => resolve({ error: error.message }));
     child.on('close', (code, signal) => {
       clearTimeout(timer);
       cancel?.removeEventListener('abort', end);
-      resolve(parseOutcome(output) ?? { died: true, error: isLate ? `it did not come to an end within ${seconds} s` : `it crashed (${signal ?? `code ${code}`})${lastLine(complaints)}` });
+      resolve(parseOutcome(output) ?? { error: isLate ? `it did not come to an end within ${seconds} s` : `it crashed (${signal ?? `code ${code}`})${lastLine(complaints)}` });
     });
   });
 }

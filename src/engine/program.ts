@@ -38,6 +38,8 @@ export interface SessionOptions {
   programs: Record<string, Program>;
   /** Initial values of what changes between calls. All float32. */
   state: HostTensors;
+  /** Whether the session may change the arrays of `state`: then it needs no copies of them. No array may be there twice. */
+  ownsState?: boolean;
   /** What never changes. All float32. The engine may hold on to the arrays: do not write to them. */
   constants: HostTensors;
   threads: number;
@@ -76,7 +78,7 @@ export interface Engine {
   /** What SessionOptions.precision may be. */
   precisions: readonly Precision[];
   /** Computes in a device's memory: when that is used up, another engine may still do. */
-  ownMemory?: boolean;
+  ownMemory?: boolean | undefined;
   /** Throws a UserError that says what is missing on this machine. */
   open(options: SessionOptions): Promise<Session>;
 }

@@ -5,6 +5,7 @@
  */
 import { UserError } from '../common/errors';
 import { openEager } from './eager';
+import { passesLeftOut } from './graph/left-out';
 import type { Trace } from './graph/nodes';
 import { optimize, passes } from './graph/passes';
 import { trace } from './graph/trace';
@@ -61,11 +62,16 @@ const neutralPasses = ['drop-identities', 'drop-unused', 'narrow-rows'];
 
 async function openModel({ programs, state, constants, precision }: SessionOptions, binding: LoadedBinding['binding'], how: 'compiled' | 'interpreted'): Promise<Session> {
   const traces = new Map<string, Trace>();
-  const without = [...passes.map(({ name }) => name).filter(name => !neutralPasses.includes(name)), ...(process.env['PEFT_LAB_WITHOUT_PASSES'] ?? '').split(',')];
+  const without = [...passes.map(({ name }) => name).filter(name => !neutralPasses.includes(name)), ...passesLeftOut()];
   for (const [name, program] of Object.entries(programs)) traces.set(name, optimize(await trace({ program, state, constants }), { without }));
   const session = new SavedModelSession(binding, writeSavedModel(traces, { compiled: how === 'compiled', products: precision === 'bf16' ? 'bfloat16' : 'float32' }));
-  session.write(constants);
-  session.write(state);
+  try {
+    session.write(constants);
+    session.write(state);
+  } catch (error) {
+    session.dispose();
+    throw error;
+  }
   const names = Object.keys(state);
   return {
     async call(name, feeds) { return session.call(name, feeds); },

@@ -3,11 +3,12 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { processIsAlive } from '../common/process-is-alive';
 import { engineEnvironment } from '../common/runtimes';
 import type { Attempt } from '../common/trial';
-import { readJson, writeJson } from '../store/files';
-import { processIsAlive } from '../store/lock';
+import { readJson, writeJson, writing } from '../store/files';
 import { attemptPaths, trialPaths } from '../store/paths';
+import { SILENCE_MILLISECONDS, STUCK_MILLISECONDS } from '../store/read';
 import { clearCancelRequest, requestCancel } from '../store/requests';
 import { attemptNumbers, nextAttempt } from '../store/trial-store';
 import type { Launcher, RunningTrial } from './launcher';
@@ -22,65 +23,87 @@ export interface LocalOptions {
   threads?: number;
   /** Silence after which a worker counts as stuck. */
   stuckMilliseconds?: number;
+  /** How long a worker that is asked to end may take for it: the rest of a step and a checkpoint. */
+  cancelMilliseconds?: number;
 }
 
 const CHECK_MILLISECONDS = 2000;
 
-export function localLauncher({ worker, executable = process.execPath, threads, stuckMilliseconds = 600_000 }: LocalOptions): Launcher {
+export function localLauncher({
+  worker, executable = process.execPath, threads, stuckMilliseconds = STUCK_MILLISECONDS, cancelMilliseconds = 300_000,
+}: LocalOptions): Launcher {
+  const patience = { stuckTicks: Math.ceil(stuckMilliseconds / CHECK_MILLISECONDS), cancelMilliseconds };
   return {
     start(trialFolder, { avoid = [] } = {}) {
-      const stuckTicks = Math.ceil(stuckMilliseconds / CHECK_MILLISECONDS);
       const left = runningAttempt(trialFolder);
-      return left ? join(trialFolder, { ...left, stuckTicks }) : spawnWorker(trialFolder, { worker, executable, threads, stuckTicks, avoid });
+      const running = left ? join(left) : spawnWorker(trialFolder, { worker, executable, threads, avoid });
+      return watch(trialFolder, running, patience);
     },
   };
 }
 
-interface WorkerOptions { worker: string; executable: string; threads: number | undefined; stuckTicks: number; avoid: readonly string[] }
-
-function spawnWorker(trialFolder: string, { worker, executable, threads, stuckTicks, avoid }: WorkerOptions): RunningTrial {
-  const { attempts } = trialPaths(trialFolder);
-  const attempt = nextAttempt(attempts);
-  const files = attemptPaths(trialPaths(trialFolder).attempt(attempt));
-  fs.mkdirSync(path.dirname(files.log), { recursive: true });
-  clearCancelRequest(trialFolder);
-  const log = fs.openSync(files.log, 'a');
-  const child = spawn(executable, [worker, trialFolder], {
-    stdio: ['ignore', log, log], windowsHide: true,
-    env: { ...engineEnvironment(), ...threads !== undefined && { PEFT_LAB_THREADS: String(threads) }, PEFT_LAB_AVOID_ENGINES: avoid.join(',') },
-    detached: process.platform !== 'win32', // a group of its own: Ctrl-C reaches it through cancel() alone
-  });
-  fs.closeSync(log);
-  if (child.pid !== undefined) writeJson(files.started, { pid: child.pid, host: os.hostname() });
-  return watch(trialFolder, { attempt, heartbeat: files.heartbeat, stuckTicks, end: childEnd(child), signal: signal => child.kill(signal) });
-}
-
-/** A worker that outlived its launcher: its end is seen by asking the system. */
-function join(trialFolder: string, { attempt, pid, stuckTicks }: { attempt: number; pid: number; stuckTicks: number }): RunningTrial {
-  const { heartbeat } = attemptPaths(trialPaths(trialFolder).attempt(attempt));
-  return watch(trialFolder, { attempt, heartbeat, stuckTicks, end: processEnd(pid), signal: signal => process.kill(pid, signal) });
-}
-
-interface Watched {
+/** The process of a trial's attempt. */
+interface WorkerProcess {
   attempt: number;
-  heartbeat: string;
-  stuckTicks: number;
   end: Promise<ProcessEnd>;
   signal(signal: NodeJS.Signals): void;
 }
 
-function watch(trialFolder: string, { attempt, heartbeat, stuckTicks, end, signal }: Watched): RunningTrial {
+interface SpawnOptions { worker: string; executable: string; threads: number | undefined; avoid: readonly string[] }
+
+function spawnWorker(trialFolder: string, { worker, executable, threads, avoid }: SpawnOptions): WorkerProcess {
+  const { attempts } = trialPaths(trialFolder);
+  const attempt = nextAttempt(attempts);
+  const files = attemptPaths(trialPaths(trialFolder).attempt(attempt));
+  clearCancelRequest(trialFolder);
+  const log = openLog(files.log);
+  try {
+    const child = spawn(executable, [worker, trialFolder], {
+      stdio: ['ignore', log, log], windowsHide: true,
+      env: { ...engineEnvironment(), ...threads !== undefined && { PEFT_LAB_THREADS: String(threads) }, PEFT_LAB_AVOID_ENGINES: avoid.join(',') },
+      detached: process.platform !== 'win32', // a group of its own: Ctrl-C reaches it through cancel() alone
+    });
+    // A hint for a later launcher: without it, the worker is still watched.
+    try { if (child.pid !== undefined) writeJson(files.started, { pid: child.pid, host: os.hostname() }); } catch { /* see above */ }
+    return { attempt, end: childEnd(child), signal: signal => child.kill(signal) };
+  } finally {
+    fs.closeSync(log);
+  }
+}
+
+function openLog(file: string): number {
+  return writing(file, () => {
+    fs.mkdirSync(path.dirname(file), { recursive: true });
+    return fs.openSync(file, 'a');
+  });
+}
+
+/** A worker that outlived its launcher: its end is seen by asking the system. */
+function join({ attempt, pid }: { attempt: number; pid: number }): WorkerProcess {
+  return { attempt, end: processEnd(pid), signal: signal => process.kill(pid, signal) };
+}
+
+interface Patience { stuckTicks: number; cancelMilliseconds: number }
+
+function watch(trialFolder: string, { attempt, end, signal }: WorkerProcess, { stuckTicks, cancelMilliseconds }: Patience): RunningTrial {
+  const { heartbeat } = attemptPaths(trialPaths(trialFolder).attempt(attempt));
   let killed: ProcessEnd['killed'];
   const kill = (why: 'asked' | 'stuck') => {
     killed ??= why;
     // It may be gone by now; its end is on the way then.
     try { signal('SIGKILL'); } catch { /* see above */ }
   };
-  const stop = onSilence(heartbeat, { ticks: stuckTicks, act: () => kill('stuck') });
+  const stopListening = onSilence(heartbeat, { ticks: stuckTicks, act: () => kill('stuck') });
+  let lastResort: NodeJS.Timeout | undefined;
+  const stop = () => {
+    stopListening();
+    clearTimeout(lastResort);
+  };
   return {
     ended: end.finally(stop).then(how => trialOutcome({ trialFolder, attempt, end: { ...how, ...killed && { killed } } })),
     cancel() {
       requestCancel(trialFolder);
+      lastResort ??= setTimeout(() => kill('asked'), cancelMilliseconds);
       if (process.platform === 'win32') return; // has no signal that can be answered
       try { signal('SIGTERM'); } catch { /* gone by now */ }
     },
@@ -122,12 +145,11 @@ function runningAttempt(trialFolder: string): { attempt: number; pid: number } |
   const own = attemptPaths(files.attempt(attempt));
   const worker = (readJson(own.attempt) ?? readJson(own.started)) as Pick<Attempt, 'pid' | 'host'> | null;
   if (!worker || fs.existsSync(own.exit) || worker.host !== os.hostname()) return null;
-  // After a silence, the process number may be another program's by now. Before its first beat a worker probes engines.
-  const isFresh = secondsSince(own.heartbeat) < 60 || (!fs.existsSync(own.attempt) && secondsSince(own.started) < 600);
+  // After a silence, the process number may be another program's by now.
+  const isFresh = Math.min(millisecondsSince(own.heartbeat), millisecondsSince(own.started)) < SILENCE_MILLISECONDS;
   return isFresh && processIsAlive(worker.pid) ? { attempt, pid: worker.pid } : null;
 }
 
-function secondsSince(file: string): number {
-  const modified = fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs;
-  return modified === undefined ? Infinity : (Date.now() - modified) / 1000;
+function millisecondsSince(file: string): number {
+  return Date.now() - (fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? -Infinity);
 }

@@ -45,7 +45,7 @@ const faults: readonly string[] = ['SIGSEGV', 'SIGBUS', 'SIGILL', 'SIGFPE', 'SIG
 
 function causeOfDeath({ code, signal, killed, error }: ProcessEnd): string {
   if (error) return `the training process could not be started: ${error.message}\n  Check the setting peftLab.nodePath and that PEFT Lab is installed completely.`;
-  if (killed === 'stuck') return 'the training process gave no sign of life for ten minutes and was ended\n  Run the study again: it goes on from the last checkpoint. If it happens again, choose another "engine".';
+  if (killed === 'stuck') return 'the training process gave no sign of life for a long time and was ended\n  Run the study again: it goes on from the last checkpoint. If it happens again, choose another "engine".';
   if (signal === 'SIGKILL') return 'the training process was killed by the system, most likely for want of memory\n  Close other programs, or choose a smaller recipe.batchSize; then run again: it goes on from the last checkpoint.';
   if (signal) return `the training process crashed (${signal})\n  Run the study again: it goes on from the last checkpoint. If it happens again, choose another "engine".`;
   if (code !== null) return `the training process ended early with exit code ${code > 0xffff ? `0x${code.toString(16)}` : code}\n  Run the study again: it goes on from the last checkpoint.`;

@@ -1,5 +1,6 @@
 /** The queue: runs trials one after the other, or several at a time, until they are done or the user stops it. */
 import type { EngineId } from '../common/engines';
+import { describeError } from '../common/errors';
 import type { Trial } from '../common/trial';
 import type { Launcher, RunningTrial, TrialOutcome } from './launcher';
 
@@ -30,12 +31,18 @@ export async function runTrials({ launcher, trials, folderOf, jobs, cancel, kill
   const killAll = () => running.forEach(trial => trial.kill());
   cancel.addEventListener('abort', cancelAll);
   kill.addEventListener('abort', killAll);
-  const runOnce = async (trial: Trial, avoid: readonly EngineId[]) => {
-    const one = launcher.start(folderOf(trial), { avoid });
-    running.add(one);
-    const outcome = await one.ended;
-    running.delete(one);
-    return outcome;
+  /** What keeps one trial from starting, or its end from being read, is no end of the others. */
+  const runOnce = async (trial: Trial, avoid: readonly EngineId[]): Promise<TrialOutcome> => {
+    let one: RunningTrial | undefined;
+    try {
+      one = launcher.start(folderOf(trial), { avoid });
+      running.add(one);
+      return await one.ended;
+    } catch (error) {
+      return { kind: 'failed', message: describeError(error) };
+    } finally {
+      if (one) running.delete(one);
+    }
   };
   /** Each failure takes an engine away, so it ends. An engine that the study names is not replaced. */
   const runWithEngines = async (trial: Trial): Promise<TrialOutcome> => {

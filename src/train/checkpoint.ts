@@ -26,8 +26,8 @@ export interface Progress {
   evaluationsSinceBest: number;
   /** Over all attempts; what a checkpoint does not know of a killed attempt is not in it. */
   seconds: number;
-  /** Without the first step of an attempt, which may compile. */
-  timed: { images: number; seconds: number };
+  /** Without the first step of an attempt, which may compile; `isFirst` where there is no other. */
+  timed: { images: number; seconds: number; isFirst?: true };
   /** Of f16: what the loss is multiplied by. */
   lossScale?: LossScale;
   /** What computed: `graph, 2 threads`, `graph, 2 threads, frozen prefix cached`; more than one where attempts differed. */

@@ -5,6 +5,7 @@
  * moment and started again on the same engine with as many threads ends with the same bits.
  */
 import { UserError } from '../common/errors';
+import { metricValue } from '../common/ranking';
 import type { EpochScore, Metrics, Trial, TrialEvent } from '../common/trial';
 import type { Batch, Batches } from '../data/batches';
 import type { HostTensors, Session } from '../engine/program';
@@ -13,6 +14,7 @@ import { evaluate, eventLoopTurn, patchFeed, type Evaluated } from './evaluate';
 import { scaleLoss } from './loss-scaling';
 import type { Model } from './model';
 import { optimizerScalars } from './optimizer';
+import { sumName } from './program';
 import { learningRateAt, type ScheduleLength } from './schedule';
 import { runTrainingStep, type StepPlan } from './step';
 import { balancedWeights, targetFeeds, type TargetSettings } from './targets';
@@ -199,14 +201,7 @@ export function selectionSplit({ data }: Pick<TrainRun, 'data'>): EvaluatedSplit
 /** The metric that selects; without any evaluated split, the later epoch is the better one. */
 function selectionValue(run: TrainRun, score: EpochScore): number {
   const metrics = score[selectionSplit(run)];
-  if (!metrics) return score.epoch;
-  const { metric } = run.trial.recipe.selection;
-  switch (metric) {
-    case 'top1': return metrics.top1;
-    case 'balanced-accuracy': return metrics.balancedAccuracy;
-    case 'macro-f1': return metrics.macroF1;
-    default: return metric satisfies never;
-  }
+  return metrics ? metricValue(metrics, run.trial.recipe.selection.metric) : score.epoch;
 }
 
 /** The trained tensors of a session's state, without the optimiser's. */
@@ -224,7 +219,9 @@ async function stop(run: TrainRun, trained: Trained): Promise<Trained> {
 }
 
 async function checkpoint(run: TrainRun, { progress, best }: Trained): Promise<void> {
-  await writeCheckpoint(run.checkpointFile, run.trial.id, { state: await run.session.readState(), best, progress, engine: run.engine });
+  const begunAnew = new Set(run.model.trainables.map(({ name }) => sumName(name))); // by each step
+  const state = Object.fromEntries(Object.entries(await run.session.readState()).filter(([name]) => !begunAnew.has(name)));
+  await writeCheckpoint(run.checkpointFile, run.trial.id, { state, best, progress, engine: run.engine });
 }
 
 function metricsOf(evaluated: Trained['lastEvaluation']): Partial<Record<EvaluatedSplit, Metrics>> {
@@ -244,6 +241,12 @@ export function imagesPerSecond({ timed }: Pick<Progress, 'timed'>): number {
   return timed.seconds > 0 ? timed.images / timed.seconds : 0;
 }
 
+/** With one more step; the first of an attempt, which may compile, counts until another takes its place. */
+function timed(before: Progress['timed'], { images, seconds, isFirst }: { images: number; seconds: number; isFirst: boolean }): Progress['timed'] {
+  if (isFirst) return before.seconds > 0 ? before : { images, seconds, isFirst: true };
+  return before.isFirst ? { images, seconds } : { images: before.images + images, seconds: before.seconds + seconds };
+}
+
 /** Time in steps, waiting for data included; evaluation and checkpoints are not. */
 function startClock() {
   let since = performance.now(), laps = 0, rate = 0;
@@ -254,7 +257,7 @@ function startClock() {
       since = performance.now();
       progress.seconds += seconds;
       progress.epoch.seconds += seconds;
-      if (laps > 0) progress.timed = { images: progress.timed.images + images, seconds: progress.timed.seconds + seconds };
+      progress.timed = timed(progress.timed, { images, seconds, isFirst: laps === 0 });
       rate = laps < 2 ? images / seconds : 0.9 * rate + 0.1 * images / seconds;
       laps++;
     },

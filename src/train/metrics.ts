@@ -1,4 +1,5 @@
 /** What an evaluation says, from logits and labels. All but the loss are shares between 0 and 1. */
+import { argmax } from '../common/argmax';
 import type { Metrics } from '../common/trial';
 
 /** logits [samples, classes] row-major; samples with label -1 are left out. */
@@ -14,13 +15,6 @@ export function computeMetrics(logits: Float32Array, labels: ArrayLike<number>, 
     samples++;
   }
   return { loss: samples ? loss / samples : 0, ...summarize(confusion, classes, samples), samples };
-}
-
-/** First of the largest values, as everywhere. */
-export function argmax(values: ArrayLike<number>): number {
-  let best = 0;
-  for (let i = 1; i < values.length; i++) if (values[i]! > values[best]!) best = i;
-  return best;
 }
 
 function crossEntropyOf(logits: Float32Array, label: number): number {

@@ -13,7 +13,7 @@ export interface ModelSpec {
   method: Method;
   options: Record<string, unknown>;
   classes: number;
-  /** Images in a step; the last batch of an epoch is padded. */
+  /** Images that a program takes at once: those of a step, or of a part of one. The last are padded. */
   batch: number;
   /** Rate at the last block. */
   dropPath: number;
@@ -37,6 +37,11 @@ export async function prepareModel(spec: ModelSpec): Promise<Model> {
 /** State of a session that trains: the adapter's tensors, and the moments of those that train. */
 export function initialState(model: Pick<Model, 'tensors' | 'trainables'>, options: InitializeOptions): HostTensors {
   return { ...initialize(model.tensors, options), ...initialMoments(model.trainables) };
+}
+
+/** Tensors without values, for a trace, which reads none. */
+export function shapesOnly(tensors: readonly { name: string; shape: readonly number[] }[]): HostTensors {
+  return Object.fromEntries(tensors.map(({ name, shape }) => [name, { shape, data: new Float32Array() }]));
 }
 
 /** Constants of the session: the backbone without what trains. */

@@ -8,14 +8,15 @@
  */
 import fs from 'node:fs';
 import os from 'node:os';
+import { UserError } from '../common/errors';
 import { largestBytes, peakBytes } from '../engine/graph/memory';
 import { optimize } from '../engine/graph/passes';
 import { recompute } from '../engine/graph/recompute';
 import type { Trace } from '../engine/graph/nodes';
 import { trace } from '../engine/graph/trace';
-import type { HostTensors, Recompute } from '../engine/program';
+import type { Recompute } from '../engine/program';
 import { baseParameters } from '../vit/architecture';
-import { frozenTensors, prepareModel, type ModelSpec } from './model';
+import { frozenTensors, prepareModel, shapesOnly, type ModelSpec } from './model';
 import { accumulationProgram, sumName, type ProgramStart } from './program';
 
 export interface PartOptions {
@@ -28,13 +29,15 @@ export interface PartOptions {
   onProcessor: boolean;
   /** Bytes that activations may take. */
   budget: number;
+  /** Told where nothing can be predicted. */
+  warn(message: string): void;
 }
 
 export interface Parts {
   /** Images that are computed at once. */
   images: number;
   recompute: Recompute;
-  /** Predicted bytes of activations at the worst moment. */
+  /** Predicted bytes of activations at the worst moment; NaN where that cannot be told. */
   bytes: number;
 }
 
@@ -42,8 +45,12 @@ export interface Parts {
 const cacheSized = 2.5 * 2 ** 20;
 
 /** The largest part that fits, and no larger than is fast; recomputing only where a single image is too large otherwise. */
-export async function chooseParts({ spec, start = {}, asked, onProcessor, budget }: PartOptions): Promise<Parts> {
-  const predict = await predictor(spec, start);
+export async function chooseParts({ spec, start = {}, asked, onProcessor, budget, warn }: PartOptions): Promise<Parts> {
+  const predict = await predictor(spec, start).catch(untraceable);
+  if (predict instanceof UserError) {
+    warn(`what a step will hold cannot be predicted, so that nothing makes it smaller: ${predict.what}`);
+    return { images: evenParts(spec.batch, asked.images === 'auto' ? spec.batch : asked.images), recompute: 'off', bytes: NaN };
+  }
   const fast = onProcessor ? Math.max(2, Math.round(cacheSized / predict.widestOfOne)) : spec.batch;
   const most = evenParts(spec.batch, asked.images === 'auto' ? fast : asked.images);
   const modes: Recompute[] = asked.recompute === 'auto' ? ['off', 'attention', 'blocks'] : [asked.recompute];
@@ -56,6 +63,12 @@ export async function chooseParts({ spec, start = {}, asked, onProcessor, budget
     }
   }
   throw new Error('there is no part of a step to choose'); // the last mode always returns
+}
+
+/** Engines that run operation by operation do without a trace; the others say themselves what they cannot trace. */
+function untraceable(error: unknown): UserError {
+  if (error instanceof UserError) return error;
+  throw error;
 }
 
 /** Parts of one size, as near to it as leaves no part half empty: 10 images in parts of at most 4 are 4, 4 and 2. */
@@ -97,13 +110,11 @@ async function predictor(spec: ModelSpec, start: ProgramStart): Promise<Predicto
   };
 }
 
-/** What accumulates the gradients of some images; a trace reads shapes and no values. */
+/** What accumulates the gradients of some images. */
 async function listOf(spec: ModelSpec, start: ProgramStart): Promise<Trace> {
   const model = await prepareModel(spec);
-  const shapes = (tensors: readonly { name: string; shape: readonly number[] }[]): HostTensors =>
-    Object.fromEntries(tensors.map(({ name, shape }) => [name, { shape, data: new Float32Array() }]));
   const sums = model.trainables.map(({ name, shape }) => ({ name: sumName(name), shape }));
   return optimize(await trace({
-    program: accumulationProgram(model, start), state: shapes([...model.tensors, ...sums]), constants: frozenTensors(model, shapes(baseParameters(spec.architecture))),
+    program: accumulationProgram(model, start), state: shapesOnly([...model.tensors, ...sums]), constants: frozenTensors(model, shapesOnly(baseParameters(spec.architecture))),
   }));
 }

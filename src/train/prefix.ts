@@ -4,12 +4,12 @@
  * what comes behind it reads the images through it alone.
  */
 import { createHash } from 'node:crypto';
-import type { Node, Trace, Value } from '../engine/graph/nodes';
+import { makersOf, type Node, type Trace, type Value } from '../engine/graph/nodes';
 import { trace } from '../engine/graph/trace';
 import type { HostTensors } from '../engine/program';
 import { baseParameters } from '../vit/architecture';
 import { stageShape } from '../vit/stages';
-import type { Model } from './model';
+import { shapesOnly, type Model } from './model';
 import { prefixProgram, stagesProgram } from './program';
 
 export interface Prefix {
@@ -28,8 +28,12 @@ export interface Prefixes {
 /** `augmented`: images differ from epoch to epoch, and so does all that is computed of them. */
 export async function findPrefixes(model: Model, { augmented }: { augmented: boolean }): Promise<Prefixes> {
   const evaluation = findPrefix(await traceStages(model, false), model);
-  const whole: Prefix = { stage: 0, reads: new Set(baseParameters(model.architecture).map(({ name }) => name)) };
-  return { evaluation, training: augmented ? whole : findPrefix(await traceStages(model, true), model) };
+  return { evaluation, training: augmented ? noPrefix(model) : findPrefix(await traceStages(model, true), model) };
+}
+
+/** Where everything is computed at every step. */
+export function noPrefix({ architecture }: Pick<Model, 'architecture'>): Prefix {
+  return { stage: 0, reads: new Set(baseParameters(architecture).map(({ name }) => name)) };
 }
 
 function traceStages(model: Model, training: boolean): Promise<Trace> {
@@ -65,12 +69,10 @@ function describeSource({ source, shape, dtype }: Value): string {
   return `${dtype}:${shape.join()}:${createHash('sha256').update(source.data).digest('hex')}`;
 }
 
-/** A trace reads no values. The adapter is given as state, and so told from the frozen backbone. */
+/** The adapter is given as state, and so told from the frozen backbone. */
 function shapesAlone(model: Model): { state: HostTensors; constants: HostTensors } {
   const own = new Set(model.tensors.map(({ name }) => name));
-  const shapes = (tensors: readonly { name: string; shape: readonly number[] }[]): HostTensors =>
-    Object.fromEntries(tensors.map(({ name, shape }) => [name, { shape, data: new Float32Array() }]));
-  return { state: shapes(model.tensors), constants: shapes(baseParameters(model.architecture).filter(({ name }) => !own.has(name))) };
+  return { state: shapesOnly(model.tensors), constants: shapesOnly(baseParameters(model.architecture).filter(({ name }) => !own.has(name))) };
 }
 
 function findPrefix(traced: Trace, { architecture, batch }: Model): Prefix {
@@ -89,7 +91,7 @@ function findPrefix(traced: Trace, { architecture, batch }: Model): Prefix {
 
 /** What a value is made from, without going beyond `cut`. */
 function sourcesOf(value: Value, { nodes }: Trace, cut?: Value): Set<Value> {
-  const makers = new Map(nodes.flatMap(node => node.outputs.map(output => [output, node] as const)));
+  const makers = makersOf(nodes);
   const seen = new Set<Value>(), sources = new Set<Value>(), open = [value];
   for (let next = open.pop(); next; next = open.pop()) {
     if (seen.has(next) || next === cut) continue;

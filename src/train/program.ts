@@ -1,5 +1,5 @@
 /**
- * The programs of a trial: a training step, an evaluation, and, for tests, the gradients.
+ * The programs of a trial: a training step, an evaluation, and, to compare engines, the gradients.
  *
  * Feeds of training: `patches`, `targets` [batch, classes] with rows that sum to 1, `weights` [batch] that sum to 1
  * (0 for padding), the masks, the optimiser's scalars. Fetch: `loss` [], before the update. State: the trained tensors

@@ -8,6 +8,7 @@
 import type { HostTensor, HostTensors, Program, Session } from '../engine/program';
 import type { MaskRequest } from '../peft/bind';
 import { collectMasks } from '../peft/masks';
+import { eventLoopTurn } from './evaluate';
 import type { Model } from './model';
 import { accumulationProgram, sumName, trainingProgram, updateProgram, type ProgramStart } from './program';
 
@@ -43,7 +44,7 @@ export function stepPrograms(model: Model, { parts }: Pick<StepPlan, 'parts'>, s
   return parts === 1 ? { train: trainingProgram(model, start) } : { accumulate: accumulationProgram(model, start), update: updateProgram(model) };
 }
 
-/** What the programs keep beside the trained tensors and their moments: sums of gradients. */
+/** What the programs keep beside the trained tensors and their moments: sums of gradients, which each step begins anew. */
 export function stepState({ trainables }: Pick<Model, 'trainables'>, { parts }: Pick<StepPlan, 'parts'>): HostTensors {
   if (parts === 1) return {};
   return Object.fromEntries(trainables.map(({ name, shape }) => [sumName(name), { shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)) }]));
@@ -99,6 +100,7 @@ export async function accumulateGradients(session: Session, plan: StepPlan, { mo
       })),
     });
     sum += loss!.data[0]!;
+    await eventLoopTurn();
   }
   return sum;
 }

@@ -1,6 +1,6 @@
 /** The trial's images as batches: what trains, and every split that is evaluated. */
 import { cacheFolder } from '../common/paths';
-import type { Sample, Trial, TrialEvent } from '../common/trial';
+import { extraSplit, type Sample, type Trial, type TrialEvent } from '../common/trial';
 import { openBatches, type Batches } from '../data/batches';
 import type { EvaluatedSplit } from '../train/loop';
 
@@ -31,11 +31,11 @@ export async function openTrialData(trial: Trial, samples: readonly Sample[], on
     const evaluated: TrialData['evaluated'] = {};
     for (const split of evaluatedSplits(trial, samples)) evaluated[split] = await open(split, [split]);
     const extra: TrialData['extra'] = {};
-    for (const { name } of evaluation.extra) extra[name] = await open(name, [`extra/${name}`], { root: data.extraRoots[name] ?? data.root });
+    for (const { name } of evaluation.extra) extra[name] = await open(name, [extraSplit(name)], { root: data.extraRoots[name] ?? data.root });
     return {
       train, evaluated, extra,
       skipped: opened.flatMap(({ skipped }) => skipped),
-      classCounts: countClasses({ train, ...evaluated, ...withPrefix(extra) }, data.classes.length),
+      classCounts: countClasses({ train, ...evaluatedBySplit({ evaluated, extra }) }, data.classes.length),
       readImages: () => opened.forEach(batches => batches.readImages()),
       close: async () => { await Promise.all(opened.map(batches => batches.close())); },
     };
@@ -43,6 +43,11 @@ export async function openTrialData(trial: Trial, samples: readonly Sample[], on
     await Promise.all(opened.map(batches => batches.close()));
     throw error;
   }
+}
+
+/** Everything that is evaluated, by split. */
+export function evaluatedBySplit({ evaluated, extra }: Pick<TrialData, 'evaluated' | 'extra'>): Record<string, Batches> {
+  return { ...evaluated, ...Object.fromEntries(Object.entries(extra).map(([name, batches]) => [extraSplit(name), batches])) };
 }
 
 interface OpenOptions {
@@ -66,10 +71,6 @@ function openSplit({ trial, samples, what, root, augmentation, onEvent }: OpenOp
 function evaluatedSplits({ recipe, evaluation }: Trial, samples: readonly Sample[]): EvaluatedSplit[] {
   const wanted = evaluation.splits.filter(split => split === 'test' || recipe.trainOn === 'train');
   return wanted.filter(split => samples.some(sample => sample.split === split));
-}
-
-function withPrefix(extra: Record<string, Batches>): Record<string, Batches> {
-  return Object.fromEntries(Object.entries(extra).map(([name, batches]) => [`extra/${name}`, batches]));
 }
 
 function countClasses(splits: Record<string, Batches>, classes: number): Record<string, number[]> {

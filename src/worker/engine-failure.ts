@@ -10,6 +10,11 @@ export class EngineFailure extends Error {
   }
 }
 
+/** What went wrong in an engine, in its own words. */
+export function causeOf(error: unknown): unknown {
+  return error instanceof EngineFailure ? error.cause : error;
+}
+
 /** The engine, with EngineFailure around whatever it throws. A host without memory left is no failure of it. */
 export function watchEngine(engine: Engine): Engine {
   const watched = async <T>(work: Promise<T>): Promise<T> => {
@@ -21,7 +26,10 @@ export function watchEngine(engine: Engine): Engine {
     }
   };
   return {
-    ...engine,
+    id: engine.id,
+    precisions: engine.precisions,
+    get deterministic() { return engine.deterministic; },
+    get ownMemory() { return engine.ownMemory; },
     async open(options) {
       const session = await watched(engine.open(options));
       return {

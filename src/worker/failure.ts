@@ -1,6 +1,5 @@
 /** What to tell the user when a trial ends by an error. */
-import { UserError } from '../common/errors';
-import { hasCode } from '../store/files';
+import { hasCode, UserError } from '../common/errors';
 
 /** A UserError for what a user can mend: no memory, no space. Everything else comes back as it is. */
 export function explainFailure(error: unknown, trialFolder: string): unknown {

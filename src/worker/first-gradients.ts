@@ -3,7 +3,7 @@
  * are those of the model as it starts, without dropout and drop path, by the trial's own engine and in the parts of its steps.
  */
 import type { Trial, TrialEvent } from '../common/trial';
-import type { HostTensors } from '../engine/program';
+import type { HostTensors, Recompute } from '../engine/program';
 import { gradientBatches, gradientsNeeded, initializeByGradients } from '../peft/initialize';
 import type { AdapterTensor } from '../peft/trainable';
 import { eventLoopTurn, patchFeed } from '../train/evaluate';
@@ -22,6 +22,7 @@ export interface FirstGradientsWork {
   /** Its batch is that of a step's part. */
   model: Model;
   step: StepPlan;
+  recompute: Recompute;
   /** Where steps begin when what comes before is cached. */
   start: ProgramStart;
   base: HostTensors;
@@ -43,7 +44,7 @@ export async function valuesByGradients(work: FirstGradientsWork): Promise<HostT
 }
 
 async function firstGradients(work: FirstGradientsWork, names: readonly string[]): Promise<HostTensors> {
-  const { trial: { recipe }, step, start, base, state, data, engine: { engine, threads }, stop, onEvent } = work;
+  const { trial: { recipe }, step, recompute, start, base, state, data, engine: { engine, threads }, stop, onEvent } = work;
   const shapes = new Map(baseParameters(work.model.architecture).map(({ name, shape }) => [name, shape]));
   const asked = names.map((name): AdapterTensor => ({ name, shape: shapes.get(name)!, source: 'base' }));
   const model: Model = { ...work.model, trainables: asked, masks: [], dropout: false, dropPath: 0 };
@@ -52,7 +53,7 @@ async function firstGradients(work: FirstGradientsWork, names: readonly string[]
   const session = await engine.open({
     programs: { accumulate: accumulationProgram(model, start) }, constants: frozenTensors(model, base), threads,
     state: { ...Object.fromEntries(model.tensors.map(({ name }) => [name, state[name]!])), ...stepState(model, { parts: 2 }) },
-    precision: recipe.precision === 'f16' ? 'f32' : recipe.precision, // no loss to be scaled; the gradients are only compared
+    recompute, precision: recipe.precision === 'f16' ? 'f32' : recipe.precision, // no loss to be scaled; the gradients are only compared
   });
   try {
     const { batchSize, shuffle, dropLast } = recipe;

@@ -4,9 +4,8 @@ import { UserError } from '../common/errors';
 import type { Trial, TrialEvent } from '../common/trial';
 import type { Batches } from '../data/batches';
 import type { Backbone } from '../vit/weights';
-import { baseParameters } from '../vit/architecture';
 import type { Model } from '../train/model';
-import { findPrefixes, type Prefix } from '../train/prefix';
+import { findPrefixes, noPrefix, type Prefix } from '../train/prefix';
 import { fillPrefixes, tasksBytes, type PrefixTask } from '../train/prefix-cache';
 import type { TrialData } from './data';
 import type { TrialEngine } from './engine';
@@ -33,7 +32,7 @@ export interface PrefixWork {
 /** After it the data's batches hold what programs that start at the stages take. */
 export async function usePrefixes(work: PrefixWork): Promise<UsedPrefixes> {
   const { trial: { prefixCache = 'off', recipe }, model, data } = work;
-  const none: Prefix = { stage: 0, reads: new Set(baseParameters(model.architecture).map(({ name }) => name)) };
+  const none = noPrefix(model);
   const nothing = { training: none, evaluation: none, label: null };
   if (prefixCache === 'off') return nothing;
   const found = await findPrefixes(model, { augmented: recipe.augmentation.length > 0 });

@@ -6,7 +6,7 @@
  * The reference is plain JavaScript and a hundred times slower, so the shape is tried in two parts: the backbone's widths
  * with hardly any tokens, and its tokens with hardly any width. Steps are timed with one or two blocks.
  */
-import { describeError } from '../common/errors';
+import { describeError, UserError } from '../common/errors';
 import { normals, streamKey } from '../common/random';
 import type { Architecture } from '../common/trial';
 import { engines } from '../engine/engines';
@@ -73,17 +73,18 @@ async function compareGradients({ engine, threads, precision }: ProbeQuestion, a
   return { error: Math.max(...Object.keys(reference).map(name => relativeError(name, measured[name]!.data, reference[name]!.data))), milliseconds };
 }
 
-/** The key bias, whose gradient is 0, is left out. */
+/** The key bias, whose gradient is 0, is left out. Throws a UserError where a value is not finite. */
 function relativeError(name: string, measured: ArrayLike<number>, reference: ArrayLike<number>): number {
   const width = reference.length / 3;
   let [difference, largest] = [0, 0];
   for (let i = 0; i < reference.length; i++) {
+    if (!Number.isFinite(measured[i])) throw new UserError({ what: `its ${name.replace('gradient/', 'gradient of ')} is not finite` });
     if (name.endsWith('qkv.bias') && i >= width && i < 2 * width) continue;
-    const own = Math.abs(measured[i]! - reference[i]!);
-    difference = own > difference || Number.isNaN(own) ? own : difference;
+    difference = Math.max(difference, Math.abs(measured[i]! - reference[i]!));
     largest = Math.max(largest, Math.abs(reference[i]!));
   }
-  return Number.isFinite(difference) ? difference / largest : Infinity;
+  if (largest > 0) return difference / largest;
+  return difference > 0 ? Number.MAX_VALUE : 0; // JSON has no Infinity
 }
 
 /** `pace`: milliseconds for a unit of workOf, from the gradients. A larger step is tried where the one before lets hope. */

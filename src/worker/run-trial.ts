@@ -3,12 +3,12 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { describeError, UserError } from '../common/errors';
 import type { AttemptExit, TrialEvent } from '../common/trial';
-import { trialPaths } from '../store/paths';
-import { openTrial, type AttemptWriter, type OpenTrial } from '../store/trial-store';
+import { attemptPaths, trialPaths } from '../store/paths';
+import { nextAttempt, openTrial, type AttemptWriter, type OpenTrial } from '../store/trial-store';
 import { chooseTrialEngine, type TrialEngine } from './engine';
-import { EngineFailure } from './engine-failure';
+import { causeOf, EngineFailure } from './engine-failure';
 import { explainFailure } from './failure';
-import { startHeartbeat } from './heartbeat';
+import { startHeartbeat, type Heartbeat } from './heartbeat';
 import { listenForStop, Stopped, type StopSignal } from './stop';
 import { trainAndRecord } from './train-and-record';
 import { versions } from './versions';
@@ -19,32 +19,41 @@ export const exitCodes = { done: 0, failed: 1, cancelled: 130 } as const satisfi
 export async function runTrial(folder: string): Promise<number> {
   const stop = listenForStop(folder);
   let attempt: AttemptWriter | undefined;
+  let heart: Heartbeat | undefined;
   try {
     const opened = openTrial(folder);
     if (fs.existsSync(trialPaths(opened.folder).result)) return exitCodes.done;
     removeLeftovers(opened.folder);
+    heart = startHeartbeat(nextHeartbeat(opened.folder));
     const engine = await chooseOrRecord(opened, stop);
     attempt = openAttempt(opened, engine);
-    return record(attempt, await runAttempt(opened, attempt, { engine, stop }));
+    return record(attempt, await runAttempt({ opened, attempt, engine, stop }));
   } catch (error) {
     const explained = explainFailure(causeOf(error), folder);
     process.stderr.write(`${describeError(explained)}\n`);
     const outcome = error instanceof Stopped ? 'cancelled' : 'failed';
     if (attempt) recordIfPossible(attempt, { outcome, error: describeError(explained), errorIsUserError: explained instanceof UserError, ...error instanceof EngineFailure && { engineFailed: error.engine } });
     return exitCodes[outcome];
+  } finally {
+    await heart?.stop();
   }
 }
 
-async function runAttempt(opened: OpenTrial, attempt: AttemptWriter, { engine, stop }: { engine: TrialEngine; stop: StopSignal }): Promise<AttemptExit['outcome']> {
-  const heart = startHeartbeat(attempt.heartbeatFile);
+/** Of the attempt that begins: the launcher waits for a sign of life while engines are tried. */
+function nextHeartbeat(trialFolder: string): string {
+  const { attempts, attempt } = trialPaths(trialFolder);
+  return attemptPaths(attempt(nextAttempt(attempts))).heartbeat;
+}
+
+interface BegunAttempt { opened: OpenTrial; attempt: AttemptWriter; engine: TrialEngine; stop: StopSignal }
+
+async function runAttempt({ opened, attempt, engine, stop }: BegunAttempt): Promise<AttemptExit['outcome']> {
   try {
     await trainAndRecord({ opened, engine, stop, onEvent: throttleEvents(event => attempt.event(event)) });
     return 'done';
   } catch (error) {
     if (error instanceof Stopped) return 'cancelled';
     throw error;
-  } finally {
-    heart.stop();
   }
 }
 
@@ -63,11 +72,6 @@ async function chooseOrRecord(opened: OpenTrial, stop: StopSignal): Promise<Tria
 
 function openAttempt(opened: OpenTrial, { engine, threads, resumedFromStep, choice }: TrialEngine): AttemptWriter {
   return opened.openAttempt({ engine: engine.id, threads, versions, resumedFromStep, ...choice && { choice } });
-}
-
-/** What went wrong in an engine, in its own words. */
-function causeOf(error: unknown): unknown {
-  return error instanceof EngineFailure ? error.cause : error;
 }
 
 function record(attempt: AttemptWriter, outcome: AttemptExit['outcome']): number {

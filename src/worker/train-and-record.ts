@@ -1,8 +1,11 @@
 /** Loads what a trial names, trains, and writes predictions, adapter and, last, the result. */
 import fs from 'node:fs';
+import { collectGarbage } from '../common/collect-garbage';
 import { UserError } from '../common/errors';
-import type { Metrics, Trial, TrialEvent, TrialResult } from '../common/trial';
+import { extraSplit, type Metrics, type Trial, type TrialEvent, type TrialResult } from '../common/trial';
+import { engines } from '../engine/engines';
 import type { HostTensors, Session } from '../engine/program';
+import { fingerprintFile } from '../interop/fingerprint-file';
 import { checkBackbone, loadAdapter, saveAdapter } from '../peft/adapter';
 import type { ParityCertificate } from '../peft/certificate';
 import { condense } from '../peft/condense';
@@ -15,12 +18,13 @@ import { evaluate, type Evaluated } from '../train/evaluate';
 import { adapterOf, imagesPerSecond, selectionSplit, train, type Trained } from '../train/loop';
 import { withLossScaling } from '../train/loss-scaling';
 import { frozenTensors, initialState, prepareModel, type Model } from '../train/model';
-import { chooseParts, memoryBudget, type Parts } from '../train/parts';
+import { chooseParts, memoryBudget, type PartOptions, type Parts } from '../train/parts';
 import { evaluationProgram } from '../train/program';
-import { planStep, stepPrograms, stepState } from '../train/step';
-import { fingerprintFile, loadBackbone, readProjection, type Backbone } from '../vit/weights';
-import { openTrialData, type TrialData } from './data';
+import { planStep, stepPrograms, stepState, type StepPlan } from '../train/step';
+import { loadBackbone, readProjection, type Backbone } from '../vit/weights';
+import { evaluatedBySplit, openTrialData, type TrialData } from './data';
 import type { TrialEngine } from './engine';
+import { causeOf } from './engine-failure';
 import { reportExecution } from './execution';
 import { valuesByGradients } from './first-gradients';
 import { usePrefixes, type UsedPrefixes } from './prefix';
@@ -35,43 +39,69 @@ export interface TrialWork {
 
 /** Throws Stopped when a stop was asked for; the checkpoint is written then if there was anything to keep. */
 export async function trainAndRecord(work: TrialWork): Promise<void> {
+  work.onEvent({ type: 'phase', time: Date.now(), phase: 'preparing' });
+  const warnings = openWarnings(work);
+  const prepared = await prepare(work, warnings.add);
+  try {
+    await recordResult(work, { ...prepared, ...await trainAndEvaluate(work, prepared), warnings });
+  } finally {
+    await prepared.data.close();
+  }
+}
+
+/** What a trial trains with. The session alone holds what trains, and of the backbone what is read at every step. */
+interface Prepared {
+  model: Model;
+  step: StepPlan;
+  parts: Pick<Parts, 'images' | 'recompute'>;
+  session: Session;
+  data: TrialData;
+  prefix: UsedPrefixes & { seconds: number };
+}
+
+async function prepare(work: TrialWork, warn: (message: string) => void): Promise<Prepared> {
   const { opened, engine: { engine, threads }, stop, onEvent } = work;
   const { trial } = opened;
-  onEvent({ type: 'phase', time: Date.now(), phase: 'preparing' });
-  const warnings = openWarnings(work);
   const backbone = await stop.race(loadTrialBackbone(trial));
   const whole = await prepareModel({
     architecture: backbone.architecture, method: findMethod(trial.method.id), options: trial.method.options,
     classes: trial.data.classes.length, batch: trial.recipe.batchSize, dropPath: trial.recipe.dropPath, dropout: trial.recipe.dropout,
   });
-  const state = await startingState({ trial, model: whole, backbone, warn: warnings.add });
+  const state = await startingState({ trial, model: whole, backbone, warn });
   const data = await stop.race(openTrialData(trial, await opened.samples(), onEvent));
   try {
-    warnAboutRecipe(trial, data, warnings.add);
+    warnAboutRecipe(trial, data, warn);
     const started = performance.now();
-    const prefixes = await usePrefixes({ trial, model: whole, backbone, data, engine: work.engine, stop, onEvent, warn: warnings.add });
+    const prefixes = await usePrefixes({ trial, model: whole, backbone, data, engine: work.engine, stop, onEvent, warn });
     const prefix = { ...prefixes, seconds: (performance.now() - started) / 1000 };
-    const parts = await partsOf(work, whole, prefixes);
+    const parts = await partsOf(work, whole, { start: prefixes.training, warn });
     const model = parts.images === whole.batch ? whole : await prepareModel({ ...whole, batch: parts.images });
     const step = await planStep(model, whole.batch);
-    const decided = await isFresh(opened) ? await valuesByGradients({ ...work, trial, model, step, start: prefixes.training, base: backbone.tensors, state, data }) : {};
+    const decided = await isFresh(opened) ? await valuesByGradients({ ...work, trial, model, step, start: prefixes.training, recompute: parts.recompute, base: backbone.tensors, state, data }) : {};
     const session = reportExecution(await engine.open({
       programs: { ...withLossScaling(stepPrograms(model, step, prefixes.training), trial.recipe.precision), evaluate: evaluationProgram(model, prefixes.evaluation) },
-      state: { ...state, ...decided, ...stepState(model, step) }, constants: stillRead(frozenTensors(model, backbone.tensors), prefixes),
+      state: { ...state, ...decided, ...stepState(model, step) }, ownsState: true, constants: stillRead(frozenTensors(model, backbone.tensors), prefixes),
       threads, precision: trial.recipe.precision, recompute: parts.recompute,
-    }), { onEvent, warn: warnings.add });
-    try {
-      const trained = await train({
-        trial, model, step, session, engine: { id: engine.id, threads, parts }, inputs: prefixes.label, data, checkpointFile: opened.latestCheckpoint,
-        stopRequested: stop.requested, onEvent,
-      });
-      if (!trained.finished) throw new Stopped('a stop was requested');
-      await recordResult(work, { model, backbone, session, data, trained, warnings, prefix });
-    } finally {
-      await session.dispose();
-    }
-  } finally {
+    }), { onEvent, warn });
+    return { model, step, parts, session, data, prefix };
+  } catch (error) {
     await data.close();
+    throw error;
+  }
+}
+
+/** Trains to the end, evaluates what is kept, and closes the session: what follows needs its memory. */
+async function trainAndEvaluate({ opened, engine: { engine, threads }, stop, onEvent }: TrialWork, { model, step, parts, session, data, prefix }: Prepared): Promise<{ trained: Trained; kept: Kept }> {
+  try {
+    collectGarbage(); // the backbone's other copies
+    const trained = await train({
+      trial: opened.trial, model, step, session, engine: { id: engine.id, threads, parts }, inputs: prefix.label, data, checkpointFile: opened.latestCheckpoint,
+      stopRequested: stop.requested, onEvent,
+    });
+    if (!trained.finished) throw new Stopped('a stop was requested');
+    return { trained, kept: await evaluateKept({ stop, onEvent }, { model, session, data, trained }) };
+  } finally {
+    await session.dispose();
   }
 }
 
@@ -81,11 +111,11 @@ async function isFresh({ trial, latestCheckpoint }: OpenTrial): Promise<boolean>
 }
 
 /** As the checkpoint has them, since they decide bits; else as the study asks and the memory allows. */
-async function partsOf({ opened: { trial, latestCheckpoint }, engine: { engine } }: TrialWork, whole: Model, { training }: UsedPrefixes): Promise<Pick<Parts, 'images' | 'recompute'>> {
+async function partsOf({ opened: { trial, latestCheckpoint }, engine: { engine } }: TrialWork, whole: Model, { start, warn }: Required<Pick<PartOptions, 'start' | 'warn'>>): Promise<Pick<Parts, 'images' | 'recompute'>> {
   const before = await readCheckpointHeader(latestCheckpoint);
   if (before) return before.engine.parts ?? { images: whole.batch, recompute: 'off' };
   const { images, recompute } = trial.memory ?? { images: 'auto', recompute: 'auto' };
-  return chooseParts({ spec: whole, start: training, asked: { images, recompute }, onProcessor: !engine.ownMemory, budget: memoryBudget() });
+  return chooseParts({ spec: whole, start, warn, asked: { images, recompute }, onProcessor: !engine.ownMemory, budget: memoryBudget() });
 }
 
 /** Without what only the frozen prefix reads. */
@@ -122,8 +152,9 @@ async function startingState({ trial, model, backbone, warn }: StartOptions): Pr
       where: trial.recipe.init, remedy: 'Start from an adapter of the same method and options.',
     });
   }
-  const keepsHead = adapter.manifest.classes.length === trial.data.classes.length;
-  if (!keepsHead) warn(`the adapter to start from knows ${adapter.manifest.classes.length} classes and this data set has ${trial.data.classes.length}: the head starts anew`);
+  const [known, classes] = [adapter.manifest.classes, trial.data.classes];
+  const keepsHead = known.length === classes.length && known.every((name, i) => name === classes[i]);
+  if (!keepsHead) warn('the adapter to start from knows other classes than this data set: the head starts anew');
   const taken = model.tensors.filter(({ source }) => source !== 'head' || keepsHead);
   return { ...state, ...Object.fromEntries(taken.map(({ name }) => [name, adapter.tensors[name]!])) };
 }
@@ -136,44 +167,23 @@ async function startingHead({ data: { textEmbeddings, classes }, backbone }: Tri
   return textHead(await readTextEmbeddings({ file, classes, width }), await readProjection(backbone.file));
 }
 
-interface Finished {
-  model: Model;
-  backbone: Backbone;
-  session: Session;
-  data: TrialData;
-  trained: Trained;
-  warnings: Warnings;
-  prefix: UsedPrefixes & { seconds: number };
+/** The adapter of the kept epoch, and what it says of every split. */
+interface Kept {
+  epoch: number;
+  tensors: HostTensors;
+  evaluations: Record<string, { batches: TrialData['train']; evaluated: Evaluated }>;
 }
-
-/** The kept epoch's adapter with its predictions; then the result, which marks the trial as finished. */
-async function recordResult(work: TrialWork, finished: Finished): Promise<void> {
-  const { opened } = work;
-  const { data, trained } = finished;
-  const [last, best] = [trained.progress.last, trained.progress.best];
-  if (!last || !best) throw new Error('the training ended without an evaluated epoch');
-  const keptEpoch = trained.best ? best.epoch : last.epoch;
-  const { tensors, evaluations } = await evaluateKept(work, finished, keptEpoch);
-  for (const [split, { batches, evaluated }] of Object.entries(evaluations)) {
-    await opened.writePredictions(split, { logits: evaluated.logits, samples: batches.usable });
-  }
-  const kept = condense({ ...finished.model, tensors });
-  await saveTrialAdapter(opened, kept, null);
-  await saveTrialAdapter(opened, kept, await certifyOrWarn(work, { ...finished, model: { ...finished.model, options: kept.options } }, kept.tensors));
-  const extra = Object.fromEntries(Object.keys(data.extra).map((name): [string, Metrics] => [name, evaluations[`extra/${name}`]!.evaluated.metrics]));
-  opened.writeResult(resultOf(work, finished, { last, best, keptEpoch, extra }));
-  fs.rmSync(opened.latestCheckpoint, { force: true });
-}
-
-type Evaluations = Record<string, { batches: TrialData['train']; evaluated: Evaluated }>;
 
 /** Evaluates every split with the kept tensors, unless the last epoch's evaluation is at hand and is the kept one. */
-async function evaluateKept({ stop, onEvent }: TrialWork, { model, session, data, trained }: Finished, keptEpoch: number): Promise<{ tensors: HostTensors; evaluations: Evaluations }> {
-  const isLast = keptEpoch === trained.progress.last!.epoch;
+async function evaluateKept({ stop, onEvent }: Pick<TrialWork, 'stop' | 'onEvent'>, { model, session, data, trained }: Pick<Prepared, 'model' | 'session' | 'data'> & { trained: Trained }): Promise<Kept> {
+  const { last, best } = trained.progress;
+  if (!last || !best) throw new Error('the training ended without an evaluated epoch');
+  const epoch = trained.best ? best.epoch : last.epoch;
+  const isLast = epoch === last.epoch;
   const tensors = isLast ? adapterOf(model, await session.readState()) : trained.best!;
   if (!isLast) await session.writeState(tensors);
-  const splits = Object.entries({ ...data.evaluated, ...Object.fromEntries(Object.entries(data.extra).map(([name, batches]) => [`extra/${name}`, batches])) });
-  const evaluations: Evaluations = {};
+  const splits = Object.entries(evaluatedBySplit(data));
+  const evaluations: Kept['evaluations'] = {};
   for (const [split, batches] of splits) {
     const known = isLast ? (trained.lastEvaluation as Record<string, Evaluated | undefined>)[split] : undefined;
     if (!known) onEvent({ type: 'phase', time: Date.now(), phase: 'evaluating', detail: split });
@@ -181,7 +191,26 @@ async function evaluateKept({ stop, onEvent }: TrialWork, { model, session, data
     if (!evaluated) throw new Stopped('a stop was requested');
     evaluations[split] = { batches, evaluated };
   }
-  return { tensors, evaluations };
+  return { epoch, tensors, evaluations };
+}
+
+interface Finished extends Pick<Prepared, 'model' | 'data' | 'prefix'> {
+  trained: Trained;
+  kept: Kept;
+  warnings: Warnings;
+}
+
+/** The kept epoch's predictions and adapter; then the result, which marks the trial as finished. */
+async function recordResult(work: TrialWork, finished: Finished): Promise<void> {
+  const { opened } = work;
+  for (const [split, { batches, evaluated }] of Object.entries(finished.kept.evaluations)) {
+    await opened.writePredictions(split, { logits: evaluated.logits, samples: batches.usable });
+  }
+  const adapter = condense({ ...finished.model, tensors: finished.kept.tensors });
+  await saveTrialAdapter(opened, adapter, null);
+  await saveTrialAdapter(opened, adapter, await certifyOrWarn(work, { ...finished, model: { ...finished.model, options: adapter.options } }, adapter.tensors));
+  opened.writeResult(resultOf(work, finished));
+  fs.rmSync(opened.latestCheckpoint, { force: true });
 }
 
 function saveTrialAdapter({ trial, adapterFolder }: OpenTrial, { options, tensors }: { options: Record<string, unknown>; tensors: HostTensors }, certificate: ParityCertificate | null): Promise<void> {
@@ -195,25 +224,27 @@ function saveTrialAdapter({ trial, adapterFolder }: OpenTrial, { options, tensor
 /** Images that the parity certificate is measured on. */
 const certifiedImages = 8;
 
-/** Null, with a warning, where it cannot be measured: a finished training is not lost for it. */
-async function certifyOrWarn({ opened, engine }: TrialWork, { model, backbone, data, warnings }: Finished, trained: HostTensors): Promise<ParityCertificate | null> {
+/**
+ * Measured in f32; after a training in another precision on the graph engine, since the libraries of a GPU take theirs once for
+ * a process. Null, with a warning, where it cannot be measured: a finished training is not lost for it.
+ */
+async function certifyOrWarn({ opened, engine: { engine: own, threads } }: TrialWork, { model, data, warnings }: Finished, trained: HostTensors): Promise<ParityCertificate | null> {
   const batches = data.evaluated.test ?? data.evaluated.validation ?? data.train;
+  const engine = opened.trial.recipe.precision === 'f32' ? own : engines.graph;
   try {
-    const { tensors: reloaded } = await loadAdapter(opened.adapterFolder);
+    const [{ tensors: base }, { tensors: reloaded }] = [await loadTrialBackbone(opened.trial), await loadAdapter(opened.adapterFolder)];
     for await (const { patches, count: images } of batches.inOrder({ batchSize: certifiedImages, only: batches.usable.slice(0, certifiedImages).map((_, i) => i) })) {
-      return await certify({ model: { ...model, batch: certifiedImages }, base: backbone.tensors, trained, reloaded, patches, images, imagesFrom: 'data set', ...engine });
+      return await certify({ model: { ...model, batch: certifiedImages }, base, trained, reloaded, patches, images, imagesFrom: 'data set', engine, threads });
     }
   } catch (error) {
-    warnings.add(`the adapter's parity certificate could not be measured: ${error instanceof Error ? error.message : String(error)}`);
+    const cause = causeOf(error);
+    warnings.add(`the adapter's parity certificate could not be measured: ${cause instanceof Error ? cause.message : String(cause)}`);
   }
   return null;
 }
 
-function resultOf(
-  { opened: { trial }, engine: { engine, replaced } }: TrialWork, { data, trained: { progress }, warnings, prefix }: Finished,
-  scores: Pick<TrialResult, 'last' | 'best' | 'extra'> & { keptEpoch: number },
-): TrialResult {
-  const { last, best, extra, keptEpoch } = scores;
+function resultOf({ opened: { trial }, engine: { engine, replaced } }: TrialWork, { data, trained: { progress }, kept, warnings, prefix }: Finished): TrialResult {
+  const extra = Object.fromEntries(Object.keys(data.extra).map((name): [string, Metrics] => [name, kept.evaluations[extraSplit(name)]!.evaluated.metrics]));
   return {
     trial: trial.id, finished: Date.now(), engines: progress.engines,
     bitReproducible: engine.deterministic && progress.engines.length === 1 && !replaced.length,
@@ -221,7 +252,7 @@ function resultOf(
     steps: progress.step, epochs: progress.epochs, trainSeconds: progress.seconds, imagesPerSecond: imagesPerSecond(progress),
     ...prefix.label !== null && { prefix: { training: prefix.training.stage, evaluation: prefix.evaluation.stage, seconds: prefix.seconds } },
     peakMemoryMiB: process.resourceUsage().maxRSS / 1024,
-    last, best, selection: { split: selectionSplit({ data }), metric: trial.recipe.selection.metric, keptEpoch },
+    last: progress.last!, best: progress.best!, selection: { split: selectionSplit({ data }), metric: trial.recipe.selection.metric, keptEpoch: kept.epoch },
     extra, parameters: trial.parameters, skippedImages: data.skipped, classCounts: data.classCounts, warnings: [...warnings.all],
   };
 }

@@ -5,7 +5,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, describe, it, type TestContext } from 'node:test';
 import type { Attempt, AttemptExit, TrialResult } from '../../src/common/trial';
-import { readJson } from '../../src/store/files';
+import { loadAdapter } from '../../src/peft/adapter';
+import { readJson, writeJson } from '../../src/store/files';
 import { attemptPaths, storePaths, trialPaths } from '../../src/store/paths';
 import { callMortal } from '../fixtures/mortal-build';
 import { makeTinyStudy } from '../fixtures/tiny-study';
@@ -76,6 +77,23 @@ describe('a trial whose engine dies', () => {
   });
 });
 
+describe('the parity certificate', () => {
+  const certificateOf = async (trial: () => ReturnType<typeof trialPaths>) => (await loadAdapter(trial().adapter)).manifest.certificate;
+
+  it('is measured in f32 where the engine trained in another precision, and can take no second one', async t => {
+    const { run, trial } = await setUp(t, { engine: 'wasm', recipe: { ...recipe, epochs: 1, precision: 'f16' } });
+    assert.equal((await run({ wasm: 'one precision' })).code, 0);
+    assert.equal((await certificateOf(trial))?.engine, 'graph');
+  });
+
+  it('that cannot be measured costs a warning, in the engine\'s own words', async t => {
+    const { run, result, trial } = await setUp(t, { engine: 'wasm', recipe: { ...recipe, epochs: 1 } });
+    assert.equal((await run({ wasm: 'no certificate' })).code, 0);
+    assert.equal(await certificateOf(trial), null);
+    assert.match(result().warnings.join(), /could not be measured: wasm does not certify/);
+  });
+});
+
 describe('the probe', () => {
   it('removes engines that crash, hang or compute wrong gradients, and the attempt tells of it', async t => {
     const { run, result, attempt } = await setUp(t, {}, path.join(shared, t.name));
@@ -87,6 +105,13 @@ describe('the probe', () => {
     if (process.platform !== 'win32') assert.match(choice['graph']!, /it crashed \(SIGSEGV\)/);
     assert.match(choice['wasm']!, /its gradients are off by [\d.]+e-[23]/);
     assert.match(choice['cpu']!, /^the fastest: [\d.]+ ms a step/);
+  });
+
+  it('removes engines whose gradients are no numbers', async t => {
+    const { run, result, attempt } = await setUp(t, {}, path.join(shared, t.name));
+    assert.equal((await run({ graph: 'probe is NaN' })).code, 0);
+    assert.deepEqual(result().engines.map(label => label.split(',')[0]), ['wasm']);
+    assert.match(attempt(1).choice!.find(({ engine }) => engine === 'graph')!.why, /its gradient of [\w.]+ is not finite/);
   });
 
   it('ends one that hangs at the time limit', async t => {
@@ -104,23 +129,30 @@ describe('the probe', () => {
     study.write({ methods: ['ln'] });
     assert.equal((await study.run({ graph: 'probe crashes' })).code, 0, 'it is not probed again');
     assert.deepEqual([study.verdicts(), fs.statSync(first!).mtimeMs], [[first], mtimeMs]);
+    const verdict = readJson(first!) as { made: number };
+    writeJson(first!, { ...verdict, made: verdict.made - 25 * 3600_000 }); // a day later: some engines had said that they cannot run here
+    study.write({ methods: ['bitfit'] });
+    assert.equal((await study.run({})).code, 0);
+    assert.ok((readJson(first!) as typeof verdict).made > verdict.made, 'it was measured again');
     study.write({ backbone: { file: 'tiny.safetensors', architecture: { heads: 4 } } });
     assert.equal((await study.run({})).code, 0);
     assert.equal(study.verdicts().length, 2);
   });
 });
 
+const recipe = { epochs: 3, batchSize: 8, warmupEpochs: 0, learningRate: 0.01, normalization: '0.5' };
+
 async function setUp(t: TestContext, changes: Record<string, unknown> = {}, cache = shared) {
   const study = await makeTinyStudy(t);
   const write = (more: Record<string, unknown>) => study.write({
     methods: [{ method: 'lora', options: { rank: 2 } }], engine: 'auto',
-    recipe: { epochs: 3, batchSize: 8, warmupEpochs: 0, learningRate: 0.01, normalization: '0.5' }, ...changes, ...more,
+    recipe, ...changes, ...more,
   });
   write({});
   const trial = () => trialPaths(storePaths(study.store).trial(fs.readdirSync(storePaths(study.store).trials)[0]!));
   const attemptFiles = (number: number) => attemptPaths(trial().attempt(number));
   return {
-    write,
+    write, trial,
     run: (mortals: Mortals, seconds?: string) => callMortal(['run', 'tiny.peft.json'], { root: study.root, mortals, cache, ...seconds && { seconds } }),
     result: () => readJson(trial().result) as TrialResult,
     attempt: (number: number) => readJson(attemptFiles(number).attempt) as Attempt,

@@ -10,6 +10,7 @@ import { readPredictions } from '../../src/store/predictions';
 import { attemptPaths, trialPaths } from '../../src/store/paths';
 import { requestCancel } from '../../src/store/requests';
 import { openTrial } from '../../src/store/trial-store';
+import { readCheckpoint } from '../../src/train/checkpoint';
 import { engineIds, engineOrSkip } from '../fixtures/engines';
 import '../fixtures/quick-xla';
 import { eventsOf, exitOf, makeTinyTrial, resultOf, runWorker, runWorkerOnFullDisk, type TinyTrial, type TinyTrialOptions } from '../fixtures/tiny-trial';
@@ -62,9 +63,10 @@ describe('worker', () => {
 
   it('answers SIGTERM with a checkpoint and exit code 130, and goes on from there', async t => {
     if (process.platform === 'win32') return t.skip('Windows has no signal that can be answered');
-    const whole = await trialFor(t, { recipe: { epochs: 20 } });
+    const options: TinyTrialOptions = { recipe: { epochs: 20 }, memory: { images: 4, recompute: 'off' } };
+    const whole = await trialFor(t, options);
     await runWorker(whole);
-    const tiny = await trialFor(t, { recipe: { epochs: 20 } });
+    const tiny = await trialFor(t, options);
     let sent = false;
     const end = await runWorker(tiny, kill => {
       if (!sent && stepsDone(tiny) >= 4) {
@@ -74,7 +76,9 @@ describe('worker', () => {
     });
     assert.equal(end.code, 130, end.output);
     assert.equal(exitOf(tiny.folder)?.outcome, 'cancelled');
-    assert.ok(fs.existsSync(trialPaths(tiny.folder).checkpoint));
+    const checkpoint = await readCheckpoint(trialPaths(tiny.folder).checkpoint, tiny.trial.id);
+    assert.equal(checkpoint!.engine.parts!.images, 4);
+    assert.deepEqual(Object.keys(checkpoint!.state).filter(name => name.startsWith('sum/')), [], 'each step begins its sums anew');
     assert.equal((await runWorker(tiny)).code, 0);
     assert.ok(eventsOf(tiny.folder).some(event => event.type === 'resumed' && event.step >= 4));
     assert.deepEqual(fingerprints(tiny), fingerprints(whole));
@@ -163,6 +167,11 @@ describe('worker', () => {
     const second = await trialFor(t, { recipe: { init, learningRate: 1e-12, steps: 1, warmupEpochs: 0 } });
     assert.equal((await runWorker(second)).code, 0);
     assert.ok(Math.abs(resultOf(second.folder)!.last.test!.loss - resultOf(first.folder)!.last.test!.loss) < 1e-5);
+    assert.ok(resultOf(second.folder)!.imagesPerSecond > 0, 'of the only step');
+    fs.rmSync(trialPaths(second.folder).result);
+    fs.writeFileSync(trialPaths(second.folder).trial, JSON.stringify({ ...second.trial, data: { ...second.trial.data, classes: ['a', 'b', 'c'] } }));
+    assert.equal((await runWorker(second)).code, 0);
+    assert.match(resultOf(second.folder)!.warnings.join(), /knows other classes than this data set: the head starts anew/);
     const third = await trialFor(t, { method: 'bitfit', recipe: { init } });
     assert.equal((await runWorker(third)).code, 1);
     assert.match(exitOf(third.folder)!.error!, /it holds lora .*; the trial trains bitfit/);
@@ -213,6 +222,18 @@ describe('worker', () => {
       if (beats.size >= 3) kill('SIGKILL');
     });
     assert.ok(beats.size >= 3);
+  });
+
+  it('beats while it tries engines', async t => {
+    const tiny = await trialFor(t, { engine: 'auto' });
+    const files = attemptPaths(trialPaths(tiny.folder).attempt(1));
+    fs.mkdirSync(path.dirname(files.heartbeat), { recursive: true }); // as the launcher does
+    let hasBeaten = false;
+    await runWorker(tiny, kill => {
+      hasBeaten ||= fs.existsSync(files.heartbeat) && !fs.existsSync(files.attempt);
+      if (hasBeaten || fs.existsSync(files.attempt)) kill('SIGKILL');
+    });
+    assert.ok(hasBeaten);
   });
 });
 

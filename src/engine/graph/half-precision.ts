@@ -7,11 +7,10 @@
  */
 import type { Precision } from '../program';
 import type { HalfType, Node, Trace, Value } from './nodes';
+import { freshValue } from './nodes';
 import { dropUnused, freeEarly } from './passes';
 
 const products = new Set(['BatchMatMul', 'MatMulAdd', 'Attention', 'AttentionGradient']);
-
-let lastId = 2e9;
 
 /** An optimised trace with its products in the precision asked for; tf32 is an engine's own way to multiply f32. */
 export function inPrecision(trace: Trace, precision: Precision): Trace {
@@ -34,13 +33,13 @@ export function lowerProducts(trace: Trace, type: HalfType): Trace {
   const lowered = new Map<Value, Value>();
   const lower = (value: Value): Value => {
     if (!lowered.has(value)) {
-      lowered.set(value, { id: lastId++, shape: value.shape, dtype: type });
+      lowered.set(value, freshValue(value.shape, type));
       nodes.push({ kernel: 'Cast', inputs: [value], outputs: [lowered.get(value)!], attributes: {} });
     }
     return lowered.get(value)!;
   };
   const compute = ({ kernel, inputs, outputs, attributes }: Node) => {
-    const made = outputs.map(({ shape }): Value => ({ id: lastId++, shape, dtype: type }));
+    const made = outputs.map(({ shape }) => freshValue(shape, type));
     nodes.push({ kernel, inputs: inputs.map(lower), outputs: made, attributes });
     outputs.forEach((output, i) => {
       lowered.set(output, made[i]!);
@@ -57,7 +56,7 @@ export function lowerProducts(trace: Trace, type: HalfType): Trace {
 
 /** a b + c as a product and a sum. */
 function splitSum({ inputs, outputs, attributes }: Node): [Node, Node] {
-  const product: Value = { id: lastId++, shape: outputs[0]!.shape, dtype: 'float32' };
+  const product = freshValue(outputs[0]!.shape, 'float32');
   return [
     { kernel: 'BatchMatMul', inputs: inputs.slice(0, 2), outputs: [product], attributes },
     { kernel: 'Add', inputs: [product, inputs[2]!], outputs, attributes: {} },

@@ -1,13 +1,12 @@
 import type { Node, Trace, Value } from './nodes';
-import { sameShape } from './nodes';
+import { makersOf, sameShape } from './nodes';
 
 /**
  * State whose new value may be written over the old one while the program runs: everything that reads the old value
  * runs before the node that makes the new one. Other state needs a second buffer.
  */
 export function inPlaceState(trace: Trace): Set<string> {
-  const makers = new Map<Value, Node>();
-  for (const node of trace.nodes) for (const output of node.outputs) makers.set(output, node);
+  const makers = makersOf(trace.nodes);
   const readers = new Map<Value, Node[]>();
   for (const node of trace.nodes) for (const input of node.inputs) readers.set(input, [...(readers.get(input) ?? []), node]);
   return new Set([...trace.updates].filter(([name, updated]) => {

@@ -1,19 +1,20 @@
 /** How much memory a list of nodes holds at its worst moment, by who still reads what. */
 import type { Trace, Value } from './nodes';
-import { sizeOf } from './nodes';
+import { leavesOf, sizeOf } from './nodes';
 
 /** Bytes of the values that nodes make; feeds, state and constants are the caller's. Nodes run in the list's order. */
-export function peakBytes({ nodes, fetches, updates }: Trace): number {
+export function peakBytes(trace: Trace): number {
+  const { nodes } = trace;
+  const roots = viewRoots(nodes);
   const lastRead = new Map<Value, number>();
-  nodes.forEach(({ inputs }, at) => inputs.forEach(input => lastRead.set(input, at)));
-  const stays = new Set([...fetches.values(), ...updates.values()]);
+  nodes.forEach(({ inputs }, at) => inputs.forEach(input => lastRead.set(roots.get(input) ?? input, at)));
+  const leaves = new Set(leavesOf(trace));
   const ends = new Map<number, number>();
   let [live, peak] = [0, 0];
-  nodes.forEach(({ inputs, outputs, kernel }, at) => {
-    // A view is of its input's memory; it is counted as long as the longer of the two is read, which errs to the safe side.
+  nodes.forEach(({ outputs }, at) => {
     for (const output of outputs) {
-      if (stays.has(output)) continue;
-      const bytes = kernel === 'Reshape' && !inputs[0]!.source ? 0 : bytesOf(output);
+      if (leaves.has(output) || roots.has(output)) continue;
+      const bytes = bytesOf(output);
       live += bytes;
       const end = lastRead.get(output) ?? at;
       ends.set(end, (ends.get(end) ?? 0) + bytes);
@@ -22,6 +23,15 @@ export function peakBytes({ nodes, fetches, updates }: Trace): number {
     live -= ends.get(at) ?? 0;
   });
   return peak;
+}
+
+/** Views, each with the value whose memory it is of: that one stays as long as any of them is read. */
+function viewRoots(nodes: Trace['nodes']): Map<Value, Value> {
+  const roots = new Map<Value, Value>();
+  for (const { kernel, inputs: [input], outputs: [output] } of nodes) {
+    if (kernel === 'Reshape' && !input!.source) roots.set(output!, roots.get(input!) ?? input!);
+  }
+  return roots;
 }
 
 /** Bytes of the largest value that a node makes. */

@@ -6,7 +6,7 @@
  * them. Rows whose full value is needed anyway are cut out of it.
  */
 import type { Attributes, Node, Trace, Value } from './nodes';
-import { sameShape, sizeOf } from './nodes';
+import { freshValue, leadingTo, leavesOf, sameShape, sizeOf } from './nodes';
 
 export function narrowRows(trace: Trace): Trace {
   const first = rewrite(trace, () => false);
@@ -30,8 +30,6 @@ interface Rewriter {
   stays(value: Value): boolean;
 }
 
-let lastId = 1e9;
-
 function rewrite(trace: Trace, stays: (value: Value) => boolean): Trace {
   const rewriter: Rewriter = { nodes: [], makers: new Map(), cuts: new Map(), padded: new Map(), stays };
   const replaced = new Map<Value, Value>();
@@ -48,11 +46,8 @@ function rewrite(trace: Trace, stays: (value: Value) => boolean): Trace {
 
 /** Values that a node makes and something reads, in a rewritten trace. */
 function computed(trace: Trace): Set<Value> {
-  const needed = new Set<Value>([...trace.fetches.values(), ...trace.updates.values()]);
-  for (const node of [...trace.nodes].reverse()) {
-    if (node.outputs.some(o => needed.has(o))) for (const input of node.inputs) needed.add(input);
-  }
-  return needed;
+  const leaves = leavesOf(trace);
+  return new Set([...leaves, ...leadingTo(leaves, trace.nodes).flatMap(({ inputs }) => inputs)]);
 }
 
 /** Adds what the node becomes; returns the values that stand for its outputs, or null when they are its own. */
@@ -80,7 +75,7 @@ function add(node: Node, { nodes, makers }: Rewriter): readonly Value[] {
 }
 
 function make(kernel: string, inputs: readonly Value[], shapes: readonly (readonly number[])[], attributes: Attributes, rewriter: Rewriter): Value[] {
-  const outputs = shapes.map((shape): Value => ({ id: lastId++, shape, dtype: 'float32' }));
+  const outputs = shapes.map(shape => freshValue(shape, 'float32'));
   add({ kernel, inputs, outputs, attributes }, rewriter);
   return outputs;
 }
@@ -236,7 +231,7 @@ function attentionOfPadded({ kernel, inputs, outputs, attributes }: Node, { inne
 /** New values of the outputs' shapes that are zero outside the rows; the padding is done when somebody needs it. */
 function padLike(outputs: readonly Value[], made: readonly Value[], rows: Rows, rewriter: Rewriter): Value[] {
   return outputs.map((output, i) => {
-    const value: Value = { id: lastId++, shape: output.shape, dtype: output.dtype };
+    const value = freshValue(output.shape, output.dtype);
     rewriter.padded.set(value, { inner: made[i]!, rows });
     return value;
   });

@@ -39,6 +39,40 @@ export interface Trace {
   updates: Map<string, Value>;
 }
 
+let lastId = 1e9; // more than a trace has
+
+/** A value that a pass adds to a trace. */
+export function freshValue(shape: readonly number[], dtype: Value['dtype']): Value {
+  return { id: lastId++, shape, dtype };
+}
+
+/** What a program is run for: its fetches and its new state. */
+export function leavesOf({ fetches, updates }: Trace): Value[] {
+  return [...fetches.values(), ...updates.values()];
+}
+
+/** The node that makes a value. */
+export function makersOf(nodes: readonly Node[]): Map<Value, Node> {
+  return new Map(nodes.flatMap(node => node.outputs.map(output => [output, node] as const)));
+}
+
+/** How often a value is read, as a leaf too. */
+export function countReads(trace: Trace): Map<Value, number> {
+  const reads = new Map<Value, number>();
+  for (const value of [...trace.nodes.flatMap(({ inputs }) => inputs), ...leavesOf(trace)]) reads.set(value, (reads.get(value) ?? 0) + 1);
+  return reads;
+}
+
+/** The nodes that lead to some values, in their order. */
+export function leadingTo(values: readonly Value[], nodes: readonly Node[]): Node[] {
+  const needed = new Set(values);
+  return [...nodes].reverse().filter(({ inputs, outputs }) => {
+    if (!outputs.some(output => needed.has(output))) return false;
+    for (const input of inputs) needed.add(input);
+    return true;
+  }).reverse();
+}
+
 export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((a, b) => a * b, 1);
 }

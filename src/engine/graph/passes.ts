@@ -2,11 +2,12 @@
  * Rewrites of the neutral list that change no number: what nobody reads is removed, arithmetic with 0 and 1 is left
  * out, and nodes are put in the order that frees memory early.
  */
+import { UserError } from '../../common/errors';
 import { foldScales } from './fold-scales';
 import { fuseSums } from './fuse-sums';
 import { narrowRows } from './narrow-rows';
 import type { Node, Trace, Value } from './nodes';
-import { sameShape, sizeOf, uniformValue } from './nodes';
+import { leadingTo, leavesOf, makersOf, sameShape, sizeOf, uniformValue } from './nodes';
 
 export interface Pass {
   name: string;
@@ -24,6 +25,10 @@ export const passes: readonly Pass[] = [
 ];
 
 export function optimize(trace: Trace, { without = [] }: { without?: readonly string[] } = {}): Trace {
+  const unknown = without.find(name => !passes.some(pass => pass.name === name));
+  if (unknown !== undefined) {
+    throw new UserError({ what: `there is no pass '${unknown}'`, where: 'PEFT_LAB_WITHOUT_PASSES', remedy: `Passes are ${passes.map(({ name }) => name).join(', ')}.` });
+  }
   return passes.filter(pass => !without.includes(pass.name)).reduce((t, pass) => pass.run(t), trace);
 }
 
@@ -59,13 +64,7 @@ function identityOf({ kernel, inputs, outputs }: Node): Value | null {
 
 /** Nodes from which no fetch and no update can be reached. */
 export function dropUnused(trace: Trace): Trace {
-  const needed = new Set<Value>([...trace.fetches.values(), ...trace.updates.values()]);
-  const kept = [...trace.nodes].reverse().filter(node => {
-    if (!node.outputs.some(o => needed.has(o))) return false;
-    for (const input of node.inputs) needed.add(input);
-    return true;
-  });
-  return { ...trace, nodes: kept.reverse() };
+  return { ...trace, nodes: leadingTo(leavesOf(trace), trace.nodes) };
 }
 
 /**
@@ -75,7 +74,7 @@ export function dropUnused(trace: Trace): Trace {
  */
 export function freeEarly(trace: Trace): Trace {
   const readers = countReaders(trace);
-  const makers = new Map(trace.nodes.flatMap(node => node.outputs.map(output => [output, node] as const)));
+  const makers = makersOf(trace.nodes);
   const late = new Set(trace.nodes.filter(node => isLate(node, trace)));
   const waitsFor = (node: Node) => new Set(node.inputs.filter(i => !i.source && !late.has(makers.get(i)!)));
   const waiting = new Map(trace.nodes.map(node => [node, waitsFor(node).size]));
@@ -106,14 +105,14 @@ export function freeEarly(trace: Trace): Trace {
 
 function countReaders(trace: Trace): Map<Value, number> {
   const readers = new Map<Value, number>();
-  for (const value of [...trace.fetches.values(), ...trace.updates.values()]) readers.set(value, Infinity);
+  for (const value of leavesOf(trace)) readers.set(value, Infinity);
   for (const node of trace.nodes) for (const input of new Set(node.inputs)) readers.set(input, (readers.get(input) ?? 0) + 1);
   return readers;
 }
 
 /** Reads only feeds, state and constants, and is read by a node. */
-function isLate({ inputs, outputs }: Node, { fetches, updates }: Trace): boolean {
-  const leaves = new Set([...fetches.values(), ...updates.values()]);
+function isLate({ inputs, outputs }: Node, trace: Trace): boolean {
+  const leaves = new Set(leavesOf(trace));
   return inputs.every(input => input.source) && !outputs.some(output => leaves.has(output));
 }
 

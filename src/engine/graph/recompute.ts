@@ -10,28 +10,15 @@
  */
 import type { Recompute } from '../program';
 import type { Node, Trace, Value } from './nodes';
+import { freshValue, leadingTo, makersOf } from './nodes';
 
 export function recompute(trace: Trace, what: Recompute): Trace {
   const loss = trace.fetches.get('loss');
   if (what === 'off' || !loss) return trace;
-  const forward = ancestors(trace.nodes, loss);
+  const forward = leadingTo([loss], trace.nodes);
   const makers = makersOf(forward);
   const kept = what === 'attention' ? keptBesideProbabilities(trace.nodes, makers) : keptBesideBlocks(trace, forward);
   return { ...trace, nodes: rewrite(trace.nodes, { forward: new Set(forward), makers, kept }) };
-}
-
-/** Nodes that lead to a value, in their order. */
-function ancestors(nodes: readonly Node[], value: Value): Node[] {
-  const needed = new Set([value]);
-  return [...nodes].reverse().filter(({ inputs, outputs }) => {
-    if (!outputs.some(o => needed.has(o))) return false;
-    inputs.forEach(input => needed.add(input));
-    return true;
-  }).reverse();
-}
-
-function makersOf(nodes: readonly Node[]): Map<Value, Node> {
-  return new Map(nodes.flatMap(node => node.outputs.map(output => [output, node] as const)));
 }
 
 /** Says of a value of the forward pass whether the backward pass may go on reading it. */
@@ -87,7 +74,7 @@ function rewrite(nodes: readonly Node[], { forward, makers, kept }: Rewriting): 
     if (!maker || kept(value)) return value;
     if (!again.has(value)) {
       const inputs = maker.inputs.map(anew);
-      const outputs = maker.outputs.map((output): Value => ({ ...output, id: lastId++ }));
+      const outputs = maker.outputs.map(({ shape, dtype }) => freshValue(shape, dtype));
       maker.outputs.forEach((output, i) => again.set(output, outputs[i]!));
       result.push({ ...maker, inputs, outputs });
     }
@@ -96,5 +83,3 @@ function rewrite(nodes: readonly Node[], { forward, makers, kept }: Rewriting): 
   for (const node of nodes) result.push(forward.has(node) ? node : { ...node, inputs: node.inputs.map(anew) });
   return result;
 }
-
-let lastId = 2e9;

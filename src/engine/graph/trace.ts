@@ -149,7 +149,7 @@ function explain(error: unknown): unknown {
   const kernel = /Kernel '(\w+)' not registered for backend 'trace'/.exec(String(error))?.[1];
   if (!kernel) return error;
   return new UserError({
-    what: `the graph engine has no kernel '${kernel}'`, where: `engine graph`,
-    remedy: 'Use the engine "wasm" for this method, or write it with the operations of vit/operations.ts.', cause: error,
+    what: `a traced program has no kernel '${kernel}'`,
+    remedy: 'Write the method with the operations of vit/operations.ts; where only its gradient has this kernel, the engine "wasm" will do.', cause: error,
   });
 }

@@ -32,7 +32,7 @@ export class GraphBuilder {
     return this.constant(`scalar ${value}`, { shape: [], type: 'float32', data: Float32Array.of(value) });
   }
 
-  /** `length` times one value, shape [1, length] or [length]. */
+  /** One value throughout. */
   filled(value: number, shape: readonly number[]): string {
     const size = shape.reduce((a, b) => a * b, 1);
     return this.constant(`filled ${value} ${shape.join('x')}`, { shape, type: 'float32', data: new Float32Array(size).fill(value) });

@@ -1,4 +1,5 @@
 /** How each kernel is put down in ONNX. One entry a kernel; a kernel missing here cannot be written. */
+import { headShape } from '../graph/head-shape';
 import type { Node, Value } from '../graph/nodes';
 import { sameShape, sizeOf } from '../graph/nodes';
 import type { GraphBuilder } from './builder';
@@ -86,6 +87,13 @@ export interface GroupedScale {
   type: FloatType;
 }
 
+/** The operand as [groups, rows, columns], for products that take no other. */
+export function inOrder(graph: GraphBuilder, { name, rowsFirst, transposed }: GroupedOperand): string {
+  if (!rowsFirst && !transposed) return name;
+  const perm = rowsFirst ? transposed ? [1, 2, 0] : [1, 0, 2] : [0, 2, 1];
+  return graph.op('Transpose', [name], { perm });
+}
+
 /** The table for a runtime that multiplies groups in its own way. */
 export function operatorsWith(product: GroupedProduct): Record<string, Operator> {
   return {
@@ -154,14 +162,6 @@ function geluGradient(graph: GraphBuilder, [dy, x]: string[], { attributes }: No
   const derivative = graph.op('Add', [cdf, graph.op('Mul', [t, bell])]); // twice the derivative
   const half = attributes['halved'] ? dy! : graph.op('Mul', [dy!, graph.scalar(0.5)]);
   return [graph.op('Mul', [half, derivative])];
-}
-
-interface HeadShape { groups: number; headWidth: number; queries: number; tokens: number; scale: number }
-
-function headShape({ inputs, attributes }: Node, q: Value, k: Value): HeadShape {
-  const [batch, heads] = [attributes['batch'] as number, attributes['heads'] as number];
-  const headWidth = inputs[0]!.shape[1]! / heads;
-  return { groups: batch * heads, headWidth, queries: q.shape[0]! / batch, tokens: k.shape[0]! / batch, scale: 1 / Math.sqrt(headWidth) };
 }
 
 /**

@@ -1,18 +1,11 @@
 /** The dialect for models that leave PEFT Lab: operators of the standard alone, which every runtime and converter reads. */
-import type { GraphBuilder } from './builder';
-import { operatorsWith, type GroupedOperand, type GroupedProduct } from './operators';
+import { inOrder, operatorsWith, type GroupedProduct } from './operators';
 import type { Dialect } from './write';
 
 const plainProduct: GroupedProduct = (graph, [a, b], { alpha = 1 }) => {
   const product = graph.op('MatMul', [inOrder(graph, a), inOrder(graph, b)]);
   return alpha === 1 ? product : graph.op('Mul', [product, graph.scalar(alpha)]);
 };
-
-function inOrder(graph: GraphBuilder, { name, rowsFirst, transposed }: GroupedOperand): string {
-  if (!rowsFirst && !transposed) return name;
-  const perm = rowsFirst ? transposed ? [1, 2, 0] : [1, 0, 2] : [0, 2, 1];
-  return graph.op('Transpose', [name], { perm });
-}
 
 export const portableDialect: Dialect = {
   masks: 'bool',

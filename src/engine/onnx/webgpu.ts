@@ -2,8 +2,7 @@
  * The operators for ONNX Runtime's WebGPU provider: only such as it has kernels for, so that no node falls back to the
  * processor. It has no product that takes transposed operands in groups, no elementwise maximum, no sum of many.
  */
-import type { GraphBuilder } from './builder';
-import { operatorsWith, type GroupedOperand, type GroupedProduct, type Operator } from './operators';
+import { inOrder, operatorsWith, type GroupedProduct, type Operator } from './operators';
 import type { Dialect } from './write';
 
 /** Operands are brought into the plain order first; a factor goes to the second, which is the smaller one in attention. */
@@ -11,12 +10,6 @@ const plainProduct: GroupedProduct = (graph, [a, b], { alpha = 1, type }) => {
   const [left, right] = [inOrder(graph, a), inOrder(graph, b)];
   return graph.op('MatMul', [left, alpha === 1 ? right : graph.op('Mul', [right, type === 'float32' ? graph.scalar(alpha) : graph.cast(graph.scalar(alpha), type)])]);
 };
-
-function inOrder(graph: GraphBuilder, { name, rowsFirst, transposed }: GroupedOperand): string {
-  if (!rowsFirst && !transposed) return name;
-  const perm = rowsFirst ? transposed ? [1, 2, 0] : [1, 0, 2] : [0, 2, 1];
-  return graph.op('Transpose', [name], { perm });
-}
 
 const choose = (comparison: string): Operator => (graph, [a, b]) => [graph.op('Where', [graph.op(comparison, [a!, b!]), a!, b!])];
 

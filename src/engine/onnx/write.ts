@@ -21,6 +21,8 @@ export const standardDialect: Dialect = { operators, masks: 'uint8' };
 export interface WriteOptions {
   /** standardDialect when absent. */
   dialect?: Dialect;
+  /** What asks for the model, for errors: `engine graph`. */
+  where: string;
   constants: HostTensors;
   /** Constants inside the model are prepacked and fast; as feeds they are shared between models and not copied. */
   constantsAs: 'initializers' | 'feeds';
@@ -38,7 +40,7 @@ export function writeOnnx(trace: Trace, options: WriteOptions): Uint8Array {
   };
   for (const node of trace.nodes) {
     const operator = table[node.kernel];
-    if (!operator) throw new UserError({ what: `the ONNX writer has no operator for kernel '${node.kernel}'`, where: 'engine graph' });
+    if (!operator) throw new UserError({ what: `the ONNX writer has no operator for kernel '${node.kernel}'`, where: options.where });
     operator(graph, node.inputs.map(nameOf), node).forEach((name, i) => names.set(node.outputs[i]!, name));
   }
   const { outputs, nodes } = nameOutputs(trace, graph, nameOf);

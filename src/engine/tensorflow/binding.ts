@@ -43,6 +43,11 @@ export function loadBinding(options: BindingOptions): LoadedBinding {
   return (loaded ??= { ...load(runtime, options), settings });
 }
 
+/** Whether TensorFlow computes on an NVIDIA GPU here; before it is loaded, whether its runtime is made for one. */
+export function usesGpu(): boolean {
+  return loaded ? loaded.binding.isUsingGpuDevice() : findRuntime('tensorflow')?.gpu ?? false;
+}
+
 function load(runtime: Runtime, options: BindingOptions): LoadedBinding {
   prepareEnvironment(runtime, options);
   const file = bindingFile(runtime);

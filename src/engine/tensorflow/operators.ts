@@ -1,4 +1,5 @@
 /** How each kernel is put down in TensorFlow. One entry a kernel; a kernel missing here cannot be written. */
+import { headShape } from '../graph/head-shape';
 import { sizeOf, type Node, type Value } from '../graph/nodes';
 import type { FunctionBuilder } from './builder';
 import type { TfAttribute, TfType } from './model';
@@ -112,14 +113,6 @@ function geluGradient(graph: FunctionBuilder, [dy, x]: string[], { attributes }:
   const derivative = graph.op('AddV2', [twiceNormalCdf(graph, x!), graph.op('Mul', [x!, bell])]);
   const half = attributes['halved'] ? dy! : graph.op('Mul', [dy!, graph.scalar(0.5)]);
   return [graph.op('Mul', [half, derivative])];
-}
-
-interface HeadShape { groups: number; headWidth: number; queries: number; tokens: number; scale: number }
-
-function headShape({ inputs, attributes }: Node, q: Value, k: Value): HeadShape {
-  const [batch, heads] = [attributes['batch'] as number, attributes['heads'] as number];
-  const headWidth = inputs[0]!.shape[1]! / heads;
-  return { groups: batch * heads, headWidth, queries: q.shape[0]! / batch, tokens: k.shape[0]! / batch, scale: 1 / Math.sqrt(headWidth) };
 }
 
 /** [tokens * batch, width] -> [batch * heads, tokens, headWidth]; rows are token-major. */

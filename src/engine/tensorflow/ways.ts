@@ -47,6 +47,7 @@ export async function openFirstWay({ programs, state, ways, title }: WaysOptions
       const reached = await session.readState();
       await session.dispose();
       session = await open(reached);
+      proven.clear(); // the new way has compiled nothing yet
       return callCarefully(name, feeds);
     }
   };

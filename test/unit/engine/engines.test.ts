@@ -43,6 +43,11 @@ describe('each pass over the graph leaves the numbers alone', () => {
       assert.ok(error < 2e-6, `worst tensor differs by ${error}`);
     });
   }
+
+  it('and an unknown one is refused', async () => {
+    process.env['PEFT_LAB_WITHOUT_PASSES'] = 'narrow-row';
+    await assert.rejects(gradients('graph'), { name: 'UserError', message: /no pass 'narrow-row'[^]*drop-identities, .*narrow-rows/ });
+  });
 });
 
 /** state x: momentum and position of a ball that a feed pushes; `v` can be written in place, `x` is also read late. */
@@ -99,4 +104,5 @@ it('the graph engine fails closed, naming the kernel it lacks', async () => {
   const program: Program = { feeds: [], run: ({ x }) => ({ fetches: { y: tf.cumsum(x!) }, state: {} }) };
   const session = await engines.graph.open({ programs: { program }, state: { x: vector(1, 2, 3) }, constants: {}, threads: 1 });
   await assert.rejects(session.call('program', {}), { name: 'UserError', message: /no kernel 'Cumsum'/ });
+  await session.dispose(); // which has nothing to add
 });

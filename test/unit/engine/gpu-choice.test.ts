@@ -10,6 +10,7 @@ import { standardDialect } from '../../../src/engine/onnx/write';
 import type { HostTensors, Program } from '../../../src/engine/program';
 import { tf } from '../../../src/engine/tfjs';
 import { softwareDriver } from '../../../src/engine/webgpu';
+import { watchEngine } from '../../../src/worker/engine-failure';
 import { tinyFeeds, tinyGradients, tinyWeights, worstError } from '../../fixtures/gradient-case';
 
 describe('a driver that computes on the processor', () => {
@@ -50,11 +51,17 @@ describe('graph-cuda', () => {
     const module = path.join(useDataFolder(t), 'runtimes', `cuda-1.30.0-${process.platform}-${process.arch}-gpu`, 'node_modules/onnxruntime-node');
     fs.mkdirSync(module, { recursive: true });
     fs.writeFileSync(path.join(module, 'index.js'), 'throw new Error("libcudart.so.12: cannot open shared object file");');
-    fs.writeFileSync(path.join(module, '../../runtime.json'), JSON.stringify({
-      format: 1, kind: 'cuda', version: '1.30.0', platform: process.platform, arch: process.arch, gpu: true, installed: new Date(0).toISOString(), bytes: 1,
-      module: 'node_modules/onnxruntime-node', libraries: [], cudaData: null, packages: [], check: null,
-    }));
+    writeManifest(path.join(module, '../..'), { kind: 'cuda', version: '1.30.0', module: 'node_modules/onnxruntime-node' });
     await assert.rejects(engines['graph-cuda'].open(options), { name: 'UserError', message: /CUDA does not start: libcudart\.so\.12: cannot open[^]*nvidia-smi|there is no NVIDIA driver on this machine/ });
+  });
+});
+
+describe('tensorflow', () => {
+  it('has a device\'s memory and the bits of one where its runtime is for a GPU', t => {
+    const folder = path.join(useDataFolder(t), 'runtimes/tensorflow-gpu');
+    fs.mkdirSync(folder, { recursive: true });
+    writeManifest(folder, { kind: 'tensorflow', version: '99.0.0', module: 'lib/tfjs_binding.node' });
+    for (const engine of [engines.tensorflow, watchEngine(engines.tensorflow)]) assert.deepEqual([engine.ownMemory, engine.deterministic], [true, false]);
   });
 });
 
@@ -86,6 +93,14 @@ describe('a provider whose outputs come to the host, as CUDA\'s do', () => {
     assert.deepEqual([...x.data], [1, 2], 'the initial state was written over');
   });
 });
+
+/** Of a runtime for a GPU. */
+function writeManifest(folder: string, own: { kind: string; version: string; module: string }): void {
+  fs.writeFileSync(path.join(folder, 'runtime.json'), JSON.stringify({
+    format: 1, platform: process.platform, arch: process.arch, gpu: true, installed: new Date(0).toISOString(), bytes: 1,
+    libraries: [], cudaData: null, packages: [], check: null, ...own,
+  }));
+}
 
 function useDataFolder(t: TestContext): string {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'peft-lab-data-'));

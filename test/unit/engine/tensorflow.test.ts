@@ -208,21 +208,22 @@ describe('falling back', () => {
     await session.dispose();
   });
 
+  const opened: string[] = [];
+  const way = (description: string, refuses: (call: number) => boolean) => ({
+    description,
+    async open(state: HostTensors): Promise<Session> {
+      opened.push(description);
+      if (refuses(0)) throw new Error(`${description} does not open`);
+      const inner = await engines.cpu.open({ programs: { double, other: double }, state, constants: {}, threads: 1 });
+      let calls = 0;
+      return {
+        ...inner,
+        call: (name, feeds) => (refuses(++calls) ? Promise.reject(new Error(`${description} fails`)) : inner.call(name, feeds)),
+      };
+    },
+  });
+
   it('takes the state along, at opening and at the first call of a program, but not later', async () => {
-    const opened: string[] = [];
-    const way = (description: string, refuses: (call: number) => boolean) => ({
-      description,
-      async open(state: HostTensors): Promise<Session> {
-        opened.push(description);
-        if (refuses(0)) throw new Error(`${description} does not open`);
-        const inner = await engines.cpu.open({ programs: { double, other: double }, state, constants: {}, threads: 1 });
-        let calls = 0;
-        return {
-          ...inner,
-          call: (name, feeds) => (refuses(++calls) ? Promise.reject(new Error(`${description} fails`)) : inner.call(name, feeds)),
-        };
-      },
-    });
     const ways = [way('fast', call => call === 0), way('middling', call => call === 2), way('slow', call => call === 3)];
     const session = await openFirstWay({ programs: { double, other: double }, state: { x: vector(1) }, ways, title: 'here' });
     assert.deepEqual(opened, ['fast', 'middling']);
@@ -231,6 +232,13 @@ describe('falling back', () => {
     assert.deepEqual(session.execution!(), { how: 'here slow', reasons: ['not fast, since fast does not open', 'not middling, since middling fails'] });
     assert.deepEqual([...(await session.call('double', {}))['y']!.data], [4]);
     await assert.rejects(session.call('double', {}), /slow fails/);
+  });
+
+  it('goes on to the next way where a program first fails in this one, though it ran in the one before', async () => {
+    const ways = [way('fast', call => call === 2), way('middling', call => call === 2), way('slow', () => false)];
+    const session = await openFirstWay({ programs: { double, other: double }, state: { x: vector(1) }, ways, title: 'here' });
+    for (const [i, name] of ['double', 'other', 'double'].entries()) assert.deepEqual([...(await session.call(name, {}))['y']!.data], [2 ** i]);
+    assert.equal(session.execution!().how, 'here slow');
   });
 
   it('throws the last way\'s error when none is left', async () => {

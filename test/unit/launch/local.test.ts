@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { UserError } from '../../../src/common/errors';
 import type { AttemptExit } from '../../../src/common/trial';
 import { startDetached } from '../../../src/launch/detached';
 import type { TrialOutcome } from '../../../src/launch/launcher';
@@ -79,6 +80,14 @@ describe('local launcher', () => {
     assert.deepEqual(await trial.ended, { kind: 'cancelled' });
   });
 
+  it('kills one that a request to end did not move', async t => {
+    const { folder, start } = prepare(t, 'deaf', { cancelMilliseconds: 100 });
+    const trial = start();
+    await until(() => fs.existsSync(path.join(folder, 'ready')));
+    trial.cancel();
+    assert.deepEqual(await trial.ended, { kind: 'cancelled' });
+  });
+
   it('ends one that is stuck', async t => {
     const outcome = await prepare(t, 'deaf', { stuckMilliseconds: 2000 }).start().ended;
     assert.match(messageOf(outcome), /no sign of life/);
@@ -139,6 +148,20 @@ describe('runTrials', () => {
       } },
     });
     assert.deepEqual([asked, [...outcomes.keys()]], [['cancel', 'kill'], ['a']]);
+  });
+
+  it('goes on with the others where one does not start, or its end cannot be read', async () => {
+    const outcomes = await runTrials({
+      jobs: 2, trials, folderOf: t => t.id, cancel: never, kill: never,
+      launcher: { start: folder => {
+        if (folder === 'a') throw new UserError({ what: 'the disk is full', where: 'a' });
+        const ended: Promise<TrialOutcome> = folder === 'b' ? Promise.reject(new Error('exit.json is damaged')) : Promise.resolve({ kind: 'finished' });
+        return { ended, cancel() { /* not asked */ }, kill() { /* not asked */ } };
+      } },
+    });
+    assert.deepEqual(outcomes.get('a'), { kind: 'failed', message: 'a: the disk is full' });
+    assert.match(messageOf(outcomes.get('b')!), /exit\.json is damaged/);
+    assert.deepEqual(outcomes.get('c'), { kind: 'finished' });
   });
 
   const never = new AbortController().signal;

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { peakBytes } from '../../../src/engine/graph/memory';
+import type { Node, Value } from '../../../src/engine/graph/nodes';
+import { tf } from '../../../src/engine/tfjs';
 import { findMethod, parseMethodOptions } from '../../../src/peft/registry';
 import type { ModelSpec } from '../../../src/train/model';
 import { chooseParts, memoryBudget, type PartOptions } from '../../../src/train/parts';
@@ -9,7 +12,20 @@ function spec(arch: string, method: string, batch: number): ModelSpec {
   return { architecture: presets[arch]!, method: findMethod(method), options: parseMethodOptions(method, {}), classes: 10, batch, dropPath: 0.1, dropout: true };
 }
 
-const roomy: Pick<PartOptions, 'asked' | 'onProcessor' | 'budget'> = { asked: { images: 'auto', recompute: 'auto' }, onProcessor: true, budget: 2 ** 40 };
+const roomy: Omit<PartOptions, 'spec'> = { asked: { images: 'auto', recompute: 'auto' }, onProcessor: true, budget: 2 ** 40, warn: message => { throw new Error(message); } };
+
+describe('the memory of a list of nodes', () => {
+  const value = (id: number, source?: Value['source']): Value => ({ id, shape: [10], dtype: 'float32', ...source && { source } });
+  const node = (kernel: string, inputs: Value[], output: Value): Node => ({ kernel, inputs, outputs: [output], attributes: {} });
+
+  it('counts what a view is of for as long as the view is read', () => {
+    const [x, made, view, other, last, sum] = [value(0, { kind: 'feed', name: 'x' }), value(1), value(2), value(3), value(4), value(5)];
+    const nodes = [
+      node('Exp', [x], made), node('Reshape', [made], view), node('Neg', [x], other), node('Square', [other], last), node('Add', [view, last], sum),
+    ];
+    assert.equal(peakBytes({ nodes, inputs: new Map([['x', x]]), fetches: new Map([['sum', sum]]), updates: new Map() }), 3 * 40);
+  });
+});
 
 describe('the parts of a step', () => {
   it('are a few images where a processor computes, and all where a device does', async () => {
@@ -43,6 +59,16 @@ describe('the parts of a step', () => {
   it('heed what the study asks for, whatever the memory', async () => {
     const { images, recompute } = await chooseParts({ spec: spec('deit_tiny_patch16_224', 'lora', 16), ...roomy, budget: 1, asked: { images: 8, recompute: 'attention' } });
     assert.deepEqual([images, recompute], [8, 'attention']);
+  });
+
+  it('are what is asked for, or the whole step, where a method\'s gradient cannot be traced', async () => {
+    const plain = spec('deit_tiny_patch16_224', 'bitfit', 16);
+    const negative = tf.customGrad(x => ({ value: tf.neg(x as tf.Tensor), gradFunc: dy => tf.cumsum(dy) }));
+    const untraceable: ModelSpec = { ...plain, method: { ...plain.method, act: { headInput: x => negative(x) } } };
+    const told: string[] = [];
+    const choose = (images: number | 'auto') => chooseParts({ spec: untraceable, ...roomy, asked: { images, recompute: 'auto' }, warn: message => told.push(message) });
+    assert.deepEqual([await choose('auto'), await choose(4)].map(({ images, recompute }) => [images, recompute]), [[16, 'off'], [4, 'off']]);
+    assert.match(told.join(), /cannot be predicted.*no kernel 'Cumsum'/);
   });
 
   it('know what memory is left', () => {

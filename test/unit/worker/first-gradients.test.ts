@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import type { Trial } from '../../../src/common/trial';
 import type { Batch, TrainingPlan } from '../../../src/data/batches';
 import { engines } from '../../../src/engine/engines';
-import type { HostTensors } from '../../../src/engine/program';
+import type { Engine, HostTensors } from '../../../src/engine/program';
 import { initializeByGradients } from '../../../src/peft/initialize';
 import { findMethod, parseMethodOptions } from '../../../src/peft/registry';
 import type { AdapterTensor } from '../../../src/peft/trainable';
@@ -46,6 +46,16 @@ describe('valuesByGradients', () => {
     assert.notDeepEqual(sums, await values(await modelOf('sift', { rate: 0.05 })));
   });
 
+  it('recomputes what the steps do', async () => {
+    const asked: unknown[] = [];
+    const open: Engine['open'] = options => {
+      asked.push(options.recompute);
+      return engines.cpu.open(options);
+    };
+    await values(await modelOf('sift', {}), { open });
+    assert.deepEqual(asked, ['attention']);
+  });
+
   it('computes nothing where nothing is asked for, and ends when a stop is', async () => {
     const nothing = await values(await modelOf('lora', {}), { batches: () => { throw new Error('batches were read'); } });
     assert.deepEqual(nothing, {});
@@ -53,13 +63,13 @@ describe('valuesByGradients', () => {
   });
 });
 
-interface Changes { onEvent?: Parameters<typeof valuesByGradients>[0]['onEvent']; batches?: (plan: TrainingPlan) => AsyncIterableIterator<Batch>; stopRequested?: boolean }
+interface Changes { onEvent?: Parameters<typeof valuesByGradients>[0]['onEvent']; batches?: (plan: TrainingPlan) => AsyncIterableIterator<Batch>; stopRequested?: boolean; open?: Engine['open'] }
 
-async function values(model: Model, { onEvent = () => undefined, batches = training, stopRequested = false }: Changes = {}): Promise<HostTensors> {
+async function values(model: Model, { onEvent = () => undefined, batches = training, stopRequested = false, open = engines.cpu.open }: Changes = {}): Promise<HostTensors> {
   return valuesByGradients({
-    trial: { recipe } as Trial, model, step: await planStep(model, images), start: {}, base, state: initialState(model, { base, seed: 3 }),
+    trial: { recipe } as Trial, model, step: await planStep(model, images), recompute: 'attention', start: {}, base, state: initialState(model, { base, seed: 3 }),
     data: { train: { usable: usable(), training: batches } } as unknown as TrialData,
-    engine: { engine: engines.cpu, threads: 1 } as Parameters<typeof valuesByGradients>[0]['engine'],
+    engine: { engine: { ...engines.cpu, open }, threads: 1 } as Parameters<typeof valuesByGradients>[0]['engine'],
     stop: { requested: () => stopRequested, race: work => work }, onEvent,
   });
 }
