@@ -3,6 +3,7 @@
  * State stays in buffers that ONNX Runtime reads and writes where they lie.
  */
 import type * as OnnxRuntime from 'onnxruntime-node';
+import { collectGarbage } from '../common/collect-garbage';
 import { UserError } from '../common/errors';
 import { findProgram } from './eager';
 import { checkFeeds } from './feeds';
@@ -25,6 +26,9 @@ type OrtSession = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
 /** Frozen weights above this many bytes are fed rather than built in: built in, they are held twice in every program. */
 const largestBuiltIn = 64 * 2 ** 20;
 
+/** onnxruntime-node returns a copy of every output, of those too that it was given the memory for; so many bytes of them may lie about. */
+const largestGarbage = 128 * 2 ** 20;
+
 export async function openGraph(options: SessionOptions): Promise<Session> {
   const ort = await loadRuntime();
   const state = new StateBuffers(ort, options);
@@ -34,11 +38,18 @@ export async function openGraph(options: SessionOptions): Promise<Session> {
     if (!compiled.has(name)) compiled.set(name, compile(ort, findProgram(options.programs, name), options));
     return compiled.get(name)!;
   };
+  let garbage = 0;
   return {
     async call(name, feeds) {
       const program = await find(name);
       checkFeeds(name, options.programs[name]!.feeds, feeds);
-      return runStep(ort, program, { feeds, state, constants });
+      const fetched = await runStep(ort, program, { feeds, state, constants });
+      garbage += program.changedBytes;
+      if (garbage > largestGarbage) {
+        collectGarbage();
+        garbage = 0;
+      }
+      return fetched;
     },
     async readState() { return state.read(); },
     async writeState(values) { state.write(values); },
@@ -67,6 +78,8 @@ interface Compiled {
   inputs: { feeds: string[]; state: string[]; constants: string[] };
   updates: { name: string; inPlace: boolean }[];
   fetches: Map<string, readonly number[]>;
+  /** Of state that it changes. */
+  changedBytes: number;
 }
 
 async function compile(ort: Ort, program: Program, options: SessionOptions): Promise<Compiled> {
@@ -81,6 +94,7 @@ async function compile(ort: Ort, program: Program, options: SessionOptions): Pro
     inputs: sortInputs(traced, session.inputNames),
     updates: [...traced.updates.keys()].map(name => ({ name, inPlace: inPlace.has(name) })),
     fetches: new Map([...traced.fetches].map(([name, { shape }]) => [name, shape])),
+    changedBytes: 4 * [...traced.updates.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
   };
 }
 

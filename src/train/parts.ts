@@ -4,15 +4,17 @@
  *
  * Where a processor computes, small parts are not only leaner but faster: their activations stay in its caches. LoRA on
  * DeiT-Tiny takes 6 to 10 % less time with 4 images at once than with 16, and half the memory; with fewer images the fixed
- * cost of each node outweighs that (bench/results). A device wants the whole step at once.
+ * cost of each node outweighs that (bench/results). But each part adds up the gradients of all that trains: where those are
+ * more than the activations of an image, as in full fine-tuning of a large backbone, that costs more than the caches give.
+ * A device wants the whole step at once.
  */
 import fs from 'node:fs';
 import os from 'node:os';
 import { UserError } from '../common/errors';
-import { largestBytes, peakBytes } from '../engine/graph/memory';
+import { largestGrowth, peakBytes } from '../engine/graph/memory';
 import { optimize } from '../engine/graph/passes';
 import { recompute } from '../engine/graph/recompute';
-import type { Trace } from '../engine/graph/nodes';
+import { sizeOf, type Trace } from '../engine/graph/nodes';
 import { trace } from '../engine/graph/trace';
 import type { Recompute } from '../engine/program';
 import { baseParameters } from '../vit/architecture';
@@ -51,7 +53,8 @@ export async function chooseParts({ spec, start = {}, asked, onProcessor, budget
     warn(`what a step will hold cannot be predicted, so that nothing makes it smaller: ${predict.what}`);
     return { images: evenParts(spec.batch, asked.images === 'auto' ? spec.batch : asked.images), recompute: 'off', bytes: NaN };
   }
-  const fast = onProcessor ? Math.max(2, Math.round(cacheSized / predict.widestOfOne)) : spec.batch;
+  const isCheap = onProcessor && predict.trained < predict.peak(1, 'off');
+  const fast = isCheap ? Math.max(2, Math.round(cacheSized / predict.widestOfOne)) : spec.batch;
   const most = evenParts(spec.batch, asked.images === 'auto' ? fast : asked.images);
   const modes: Recompute[] = asked.recompute === 'auto' ? ['off', 'attention', 'blocks'] : [asked.recompute];
   for (const mode of modes) {
@@ -95,6 +98,8 @@ function availableBytes(): number {
 interface Predictor {
   /** Bytes of the widest activation, for one image. */
   widestOfOne: number;
+  /** Bytes of what trains. */
+  trained: number;
   peak(images: number, what: Recompute): number;
 }
 
@@ -102,7 +107,8 @@ interface Predictor {
 async function predictor(spec: ModelSpec, start: ProgramStart): Promise<Predictor> {
   const [one, two] = [await listOf({ ...spec, batch: 1 }, start), await listOf({ ...spec, batch: 2 }, start)];
   return {
-    widestOfOne: Math.max(1, largestBytes(two) - largestBytes(one)),
+    widestOfOne: Math.max(1, largestGrowth(one, two)),
+    trained: 4 * [...one.updates.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
     peak(images, what) {
       const [a, b] = [peakBytes(recompute(one, what)), peakBytes(recompute(two, what))];
       return a + (images - 1) * (b - a);

@@ -34,9 +34,11 @@ function viewRoots(nodes: Trace['nodes']): Map<Value, Value> {
   return roots;
 }
 
-/** Bytes of the largest value that a node makes. */
-export function largestBytes({ nodes }: Trace): number {
-  return nodes.reduce((largest, { outputs }) => Math.max(largest, ...outputs.map(bytesOf)), 0);
+/** By how many bytes a value that a node makes is larger in another list of the same nodes, at most. */
+export function largestGrowth(one: Trace, other: Trace): number {
+  const bytes = ({ nodes }: Trace) => nodes.flatMap(({ outputs }) => outputs.map(bytesOf));
+  const before = bytes(one);
+  return bytes(other).reduce((largest, after, i) => Math.max(largest, after - (before[i] ?? after)), 0);
 }
 
 function bytesOf({ shape, dtype }: Value): number {

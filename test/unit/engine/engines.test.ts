@@ -62,6 +62,18 @@ const ball: Program = {
 const vector = (...values: number[]) => ({ shape: [values.length], data: Float32Array.from(values) });
 
 describe('sessions', () => {
+  it('graph keeps a state that is given to it, and lets no copies of it pile up', async () => {
+    const size = 2 ** 25;
+    const grow: Program = { feeds: [], run: ({ x }) => ({ fetches: {}, state: { x: tf.add(x!, 1) } }) };
+    const given = new Float32Array(size);
+    const session = await engines.graph.open({ programs: { grow }, state: { x: { shape: [size], data: given } }, ownsState: true, constants: {}, threads: 1 });
+    for (let i = 0; i < 5; i++) await session.call('grow', {});
+    const mebibytes = process.memoryUsage().arrayBuffers / 2 ** 20;
+    assert.ok(mebibytes < 450, `${mebibytes.toFixed(0)} MiB of arrays; the state is 128, and five copies are 640`);
+    assert.deepEqual([given[0], given[size - 1]], [5, 5]);
+    await session.dispose();
+  });
+
   for (const id of Object.keys(engines) as EngineId[]) {
     const open = () => engines[id].open({ programs: { ball }, state: { x: vector(0, 0, 0), v: vector(1, 2, 3) }, constants: { drag: { shape: [], data: Float32Array.of(0.5) } }, threads: 1 });
 

@@ -35,6 +35,11 @@ describe('the parts of a step', () => {
     assert.equal((await chooseParts({ spec: spec('vit_base_patch16_224', 'lora', 8), ...roomy })).images, 2);
   });
 
+  it('are not small where adding up gradients costs more than it saves', async () => {
+    assert.equal((await chooseParts({ spec: spec('deit_tiny_patch16_224', 'full', 16), ...roomy })).images, 4);
+    assert.equal((await chooseParts({ spec: spec('vit_base_patch16_224', 'full', 8), ...roomy })).images, 8);
+  });
+
   it('leave no part half empty', async () => {
     const { images } = await chooseParts({ spec: spec('deit_tiny_patch16_224', 'linear', 10), ...roomy, asked: { images: 4, recompute: 'off' } });
     assert.equal(images, 4); // 4, 4, 2
