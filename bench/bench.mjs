@@ -10,6 +10,7 @@
 // The Python side needs torch, timm, peft and safetensors; without --python they are installed into bench/.venv (about 1 GB).
 import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
+import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import readline from 'node:readline';
@@ -33,6 +34,7 @@ const timeLimit = 600_000;
 const agreeingStep = 10;
 
 await bundleStep();
+const { engineEnvironment } = createRequire(import.meta.url)(path.join(root, 'dist/bench/runtimes.cjs'));
 const python = values.python ?? madePython();
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'peft-lab-bench-'));
 const result = { machine: machine(), commit: commit(), engine: values.engine, threads: Number(values.threads), rows: [] };
@@ -59,7 +61,7 @@ async function compare({ model, batch, method }) {
   const { operations } = await exporter.ask('arithmetic');
   const ourRates = (await exporter.ask('rates')).rates;
   await exporter.end();
-  const ours = side('ours', process.execPath, [path.join(root, 'dist/bench/step.cjs'), ...settings, '--engine', values.engine]);
+  const ours = side('ours', process.execPath, [path.join(root, 'dist/bench/step.cjs'), ...settings, '--engine', values.engine], { env: engineEnvironment() });
   await ours.turn(2); // alone: it looks whether the machine is idle
   const torch = side('PyTorch', python, [path.join(bench, 'torch_step.py'), ...settings, '--tensors', tensors]);
   await torch.turn(2);
@@ -99,8 +101,9 @@ async function timeCompiled(settings) {
   }
 }
 
-function side(name, command, args) {
-  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+/** A process that answers lines; `env` where it should not have ours. */
+function side(name, command, args, { env = process.env } = {}) {
+  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
   const gone = new Promise((_, reject) => {
     child.once('error', reject);
     child.once('exit', code => reject(new Error(`${name} exited with ${code}`)));
@@ -173,7 +176,7 @@ function commit() {
 
 async function bundleStep() {
   await build({
-    ...common(), entryPoints: [path.join(bench, 'step.ts')], outdir: 'dist/bench', platform: 'node', format: 'cjs', target: 'node20',
+    ...common(), entryPoints: { step: path.join(bench, 'step.ts'), runtimes: path.join(root, 'src/common/runtimes.ts') }, outdir: 'dist/bench', platform: 'node', format: 'cjs', target: 'node20',
     external: natives, mainFields: ['module', 'main'], outExtension: { '.js': '.cjs' },
   });
 }

@@ -117,7 +117,13 @@ export function engineEnvironment(search: RuntimeSearch = {}): NodeJS.ProcessEnv
   return runtimes.toReversed().reduce<NodeJS.ProcessEnv>((sum, runtime) => {
     const libraries = inConflict ? [] : runtime.libraries;
     return { ...sum, ...runtimeEnvironment({ ...runtime, libraries }, { environment: sum, platform }) };
-  }, environment);
+  }, platform === 'linux' ? withHugePages(environment) : environment);
+}
+
+/** Memory in pages of 2 MiB, where the system gives them to who asks: a step on a processor takes 5 to 7 % less time (bench/results). */
+function withHugePages(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const { GLIBC_TUNABLES: tunables = '' } = environment;
+  return tunables.includes('malloc.hugetlb') ? environment : { ...environment, GLIBC_TUNABLES: [tunables, 'glibc.malloc.hugetlb=1'].filter(Boolean).join(':') };
 }
 
 function tensorflowEnvironment(runtime: Runtime, environment: NodeJS.ProcessEnv): Record<string, string> {

@@ -4,9 +4,8 @@
  *
  * Where a processor computes, small parts are not only leaner but faster: their activations stay in its caches. LoRA on
  * DeiT-Tiny takes 6 to 10 % less time with 4 images at once than with 16, and half the memory; with fewer images the fixed
- * cost of each node outweighs that (bench/results). But each part adds up the gradients of all that trains: where those are
- * more than the activations of an image, as in full fine-tuning of a large backbone, that costs more than the caches give.
- * A device wants the whole step at once.
+ * cost of each node outweighs that. But each part adds up the gradients of all that trains: the more those are beside the
+ * activations, as in full fine-tuning, the more images a part should have (bench/results). A device wants the whole step at once.
  */
 import fs from 'node:fs';
 import os from 'node:os';
@@ -46,6 +45,9 @@ export interface Parts {
 /** Bytes that the widest activation of a part should have: some of it is in the cache when the next node reads it. */
 const cacheSized = 2.5 * 2 ** 20;
 
+/** How many times the bytes of what trains the activations of a part should have, for the adding up to be worth it. */
+const worthAdding = 12;
+
 /** The largest part that fits, and no larger than is fast; recomputing only where a single image is too large otherwise. */
 export async function chooseParts({ spec, start = {}, asked, onProcessor, budget, warn }: PartOptions): Promise<Parts> {
   const predict = await predictor(spec, start).catch(untraceable);
@@ -53,8 +55,7 @@ export async function chooseParts({ spec, start = {}, asked, onProcessor, budget
     warn(`what a step will hold cannot be predicted, so that nothing makes it smaller: ${predict.what}`);
     return { images: evenParts(spec.batch, asked.images === 'auto' ? spec.batch : asked.images), recompute: 'off', bytes: NaN };
   }
-  const isCheap = onProcessor && predict.trained < predict.peak(1, 'off');
-  const fast = isCheap ? Math.max(2, Math.round(cacheSized / predict.widestOfOne)) : spec.batch;
+  const fast = onProcessor ? Math.max(2, Math.round(cacheSized / predict.widestOfOne), Math.round(worthAdding * predict.trained / predict.ofOneMore)) : spec.batch;
   const most = evenParts(spec.batch, asked.images === 'auto' ? fast : asked.images);
   const modes: Recompute[] = asked.recompute === 'auto' ? ['off', 'attention', 'blocks'] : [asked.recompute];
   for (const mode of modes) {
@@ -100,6 +101,8 @@ interface Predictor {
   widestOfOne: number;
   /** Bytes of what trains. */
   trained: number;
+  /** Bytes that one image more adds. */
+  ofOneMore: number;
   peak(images: number, what: Recompute): number;
 }
 
@@ -108,6 +111,7 @@ async function predictor(spec: ModelSpec, start: ProgramStart): Promise<Predicto
   const [one, two] = [await listOf({ ...spec, batch: 1 }, start), await listOf({ ...spec, batch: 2 }, start)];
   return {
     widestOfOne: Math.max(1, largestGrowth(one, two)),
+    ofOneMore: Math.max(1, peakBytes(two) - peakBytes(one)),
     trained: 4 * [...one.updates.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
     peak(images, what) {
       const [a, b] = [peakBytes(recompute(one, what)), peakBytes(recompute(two, what))];
