@@ -30,14 +30,13 @@ export function quickInput(page: Page): Locator {
   return page.locator('.quick-input-widget input[type="text"]').first();
 }
 
-/** An open palette does not take in commands of extensions that report later: it is opened again until the row is there. */
+/** An open palette does not take in commands of extensions that report later, and a dialog that closes takes it along: it is opened again until the row is there. */
 export async function findCommand(page: Page, text: string, seconds = 30): Promise<Locator> {
   for (const end = Date.now() + seconds * 1000; ;) {
     await page.keyboard.press('F1');
-    await quickInput(page).waitFor();
-    await quickInput(page).fill(`>${text}`);
     const row = quickRows(page, text).first();
     try {
+      await quickInput(page).fill(`>${text}`, { timeout: 3000 });
       await row.waitFor({ timeout: 1500 });
       return row;
     } catch (error) {
