@@ -35,15 +35,16 @@ export function activate(context: vscode.ExtensionContext): void {
   own.add(showRunProgress({ monitors, log, showResults: monitor => panels.show(monitor) }));
   own.add(registerCodeLenses());
 
+  const lookedAt = () => activeStudy() ?? panels.activeStudy();
   const commands: Record<string, (uri?: unknown) => Promise<void>> = {
     'peftLab.newStudy': newStudy,
     'peftLab.runStudy': async uri => {
-      const study = await chooseStudy(uri);
+      const study = await chooseStudy(uri ?? lookedAt());
       if (study) await run(study.uri);
     },
     'peftLab.cancel': () => cancelOne(monitors),
     'peftLab.showResults': async uri => {
-      const monitor = await chosenMonitor(monitors, uri);
+      const monitor = await chosenMonitor(monitors, uri ?? lookedAt());
       if (monitor) panels.show(monitor);
     },
     'peftLab.doctor': () => doctor.run(),
@@ -62,7 +63,7 @@ export function activate(context: vscode.ExtensionContext): void {
 /** What the reader looks at comes first, then what runs. */
 async function chosenMonitor(monitors: Monitors, uri: unknown): Promise<StudyMonitor | null> {
   const running = monitors.running();
-  if (!uri && running.length === 1 && !activeStudy()) return running[0]!;
+  if (!uri && running.length === 1) return running[0]!;
   const study = await chooseStudy(uri);
   return study && monitors.of(study);
 }

@@ -38,6 +38,14 @@ export class ResultsPanel implements vscode.Disposable {
     this.#load();
   }
 
+  get isActive(): boolean {
+    return this.options.panel.active;
+  }
+
+  get study(): vscode.Uri {
+    return vscode.Uri.file(this.options.monitor.studyFile);
+  }
+
   reveal(): void {
     this.options.panel.reveal();
   }

@@ -24,6 +24,11 @@ export class ResultsPanels implements vscode.WebviewPanelSerializer, vscode.Disp
     this.#adopt(vscode.window.createWebviewPanel(viewType, studyTitle(monitor), vscode.ViewColumn.Active), monitor);
   }
 
+  /** The study of the panel that is looked at; null when none is. */
+  activeStudy(): vscode.Uri | null {
+    return [...this.#panels.values()].find(({ isActive }) => isActive)?.study ?? null;
+  }
+
   async deserializeWebviewPanel(panel: vscode.WebviewPanel, state: Partial<PanelState> | undefined): Promise<void> {
     const monitor = typeof state?.store === 'string' ? await this.options.monitors.ofStore(state.store) : null;
     if (!monitor) return panel.dispose();

@@ -13,11 +13,9 @@ export interface StudyFile {
   store: string;
 }
 
-/** The study of `uri`, of the active editor, the only one of the workspace, or the one that is picked; null when none is. */
+/** The study of `uri`, the only one of the workspace, or the one that is picked; null when none is. */
 export async function chooseStudy(uri?: unknown): Promise<StudyFile | null> {
   if (uri instanceof vscode.Uri) return studyFile(uri);
-  const active = activeStudy();
-  if (active) return studyFile(active);
   const found = await findStudies();
   if (found.length === 0) throw new UserError({ what: 'there is no study (*.peft.json) in this workspace', remedy: 'Make one with "PEFT Lab: New Study".' });
   const chosen = found.length === 1 ? found[0] : await pickStudy(found);
