@@ -40,6 +40,7 @@ def backbone(weights: dict) -> nn.Module:
     grid = nn.functional.interpolate(grid, size=(SIZE // 16, SIZE // 16), mode='bicubic', antialias=True)
     own = {**weights, 'pos_embed': torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], 1)}
     model.load_state_dict({name: tensor for name, tensor in own.items() if not name.startswith('head')}, strict=False)
+    model.head = nn.Linear(model.num_features, CLASSES)  # as the study's: PyTorch's first values, not timm's
     return model
 
 
