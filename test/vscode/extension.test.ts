@@ -77,16 +77,21 @@ describe('PEFT Lab in VS Code', () => {
     }
   });
 
-  scenario('creates a study from the palette and opens it', async () => {
+  /** Answers the four questions: the drawn images, a backbone, the methods that are suggested, a name. The text that it wrote. */
+  const newStudy = async (name: string, chooseBackbone: () => Promise<void>): Promise<string> => {
     await runCommand(page, 'PEFT Lab: New Study');
     await quickRows(page, 'arrows').filter({ hasText: '512 images' }).click();
-    await quickRows(page, 'Embedded small ViT').click();
+    await chooseBackbone();
     for (const method of methods) await quickRows(page, method).locator('input:checked, .codicon-check').first().waitFor();
     await page.locator('.quick-input-widget').getByRole('button', { name: 'OK' }).click();
-    await quickInput(page).fill('arrow methods');
+    await quickInput(page).fill(name);
     await page.keyboard.press('Enter');
-    await tab(page, 'arrow methods.peft.json').waitFor();
-    const text = fs.readFileSync(file('arrow methods.peft.json'), 'utf8');
+    await tab(page, `${name}.peft.json`).waitFor();
+    return fs.readFileSync(file(`${name}.peft.json`), 'utf8');
+  };
+
+  scenario('creates a study from the palette and opens it', async () => {
+    const text = await newStudy('arrow methods', () => quickRows(page, 'Embedded small ViT').click());
     assert.match(text, /"path": "arrows"/);
     assert.match(text, /"file": "demo"/);
     for (const method of methods) assert.match(text, new RegExp(`"${method}", +// \\w+`));
@@ -224,19 +229,13 @@ describe('PEFT Lab in VS Code', () => {
   });
 
   scenario('starts from a backbone of the hub that only a token opens, which the editor keeps', async () => {
-    await runCommand(page, 'PEFT Lab: New Study');
-    await quickRows(page, 'arrows').filter({ hasText: '512 images' }).click();
-    await quickRows(page, 'Hugging Face hub...').click();
-    await quickInput(page).fill('drawn-vit');
-    await page.locator('.quick-input-widget').getByText('Write it like owner/name').waitFor();
-    await quickInput(page).fill('lab/drawn-vit');
-    await page.keyboard.press('Enter');
-    for (const method of methods) await quickRows(page, method).locator('input:checked, .codicon-check').first().waitFor();
-    await page.locator('.quick-input-widget').getByRole('button', { name: 'OK' }).click();
-    await quickInput(page).fill('from the hub');
-    await page.keyboard.press('Enter');
-    await tab(page, 'from the hub.peft.json').waitFor();
-    const study = fs.readFileSync(file('from the hub.peft.json'), 'utf8');
+    const study = await newStudy('from the hub', async () => {
+      await quickRows(page, 'Hugging Face hub...').click();
+      await quickInput(page).fill('drawn-vit');
+      await page.locator('.quick-input-widget').getByText('Write it like owner/name').waitFor();
+      await quickInput(page).fill('lab/drawn-vit');
+      await page.keyboard.press('Enter');
+    });
     assert.match(study, /"backbone": \{ "hub": "lab\/drawn-vit" \}/);
     fs.writeFileSync(file('from the hub.peft.json'), study.replace('"epochs": 20', '"epochs": 1').replace(/"methods": \[[^\]]*\]/, '"methods": ["linear"]'));
     await openFile(page, 'from the hub.peft.json');
