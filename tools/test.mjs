@@ -16,6 +16,7 @@ const testsOnly = filters.length > 0 || process.argv.includes('--tests-only');
 process.env.PEFT_LAB_DATA ??= path.join(root, '.cache/data');
 await setUp();
 let passed = 0, failed = 0, skipped = 0;
+const failures = [];
 if (!testsOnly) {
   check('type check', ['node_modules/typescript/bin/tsc', '-p', '.']);
   check('lint', ['node_modules/eslint/bin/eslint.js', '.', '--max-warnings=0']);
@@ -24,6 +25,7 @@ const files = await bundleTests();
 await runTests(files.filter(isArithmetic), { concurrency: Math.min(2, os.availableParallelism()) });
 await runTests(files.filter(f => !isArithmetic(f) && !onGpu(f)));
 await withSoftwareGpu(() => runTests(files.filter(onGpu)));
+for (const text of failures) console.log(text);
 console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
 process.exit(failed ? 1 : 0);
 
@@ -31,7 +33,11 @@ function check(name, args) {
   const started = Date.now();
   const done = spawnSync(process.execPath, args, { cwd: root, stdio: 'inherit' });
   const seconds = ((Date.now() - started) / 1000).toFixed(1);
-  if (done.status === 0) passed++; else failed++;
+  if (done.status === 0) passed++;
+  else {
+    failed++;
+    failures.push(`FAILED: ${name}`);
+  }
   console.log(`${done.status === 0 ? 'ok' : 'FAILED'}: ${name} (${seconds} s)`);
 }
 
@@ -76,9 +82,21 @@ function runTests(files, { concurrency = 1 } = {}) {
     // A describe block reports too; only its leaves are counted.
     const leaf = data => data.details?.type !== 'suite' && !files.includes(data.name);
     stream.on('test:pass', data => { if (leaf(data)) { if (data.skip !== undefined || data.todo !== undefined) skipped++; else passed++; } });
-    stream.on('test:fail', data => { if (leaf(data) || data.details?.error?.failureType === 'testCodeFailure' && data.nesting === 0) failed++; });
+    stream.on('test:fail', data => {
+      if (!leaf(data) && !(data.details?.error?.failureType === 'testCodeFailure' && data.nesting === 0)) return;
+      failed++;
+      failures.push(describeFailure(data));
+    });
     stream.on('error', reject);
     stream.on('end', resolve);
     stream.compose(new spec()).pipe(process.stdout);
   });
+}
+
+/** For the end of the output, where a failure is looked for; the whole of it stands where the test ran. */
+function describeFailure({ name, file, details }) {
+  const cause = details?.error?.cause ?? details?.error;
+  const message = String(cause?.message ?? cause).split('\n').slice(0, 20).map(line => `  ${line.slice(0, 500)}`).join('\n');
+  const source = path.relative(root, file ?? '').replace('dist/', '').replace('.cjs', '.ts');
+  return `FAILED: ${name} (${source})\n${message}`;
 }

@@ -16,7 +16,9 @@ import { storePaths, trialPaths } from '../../src/store/paths';
 import { startFakeHub, type FakeHub } from '../fixtures/hub-server';
 import { makeZip, startIndex, type FakeIndex } from '../fixtures/wheels';
 import { findHost, VsCode } from './host';
-import { closeNotifications, closeQuickInput, findCommand, openFile, openWindow, policyViolations, quickInput, quickRows, reload, runCommand, tab, webview } from './workbench';
+import {
+  closeNotifications, closeQuickInput, describeWindow, findCommand, goTo, openFile, openWindow, policyViolations, quickInput, quickRows, reload, runCommand, suggestions, tab, webview,
+} from './workbench';
 
 const host = findHost();
 const skip = 'missing' in host ? host.missing : false;
@@ -63,7 +65,7 @@ describe('PEFT Lab in VS Code', () => {
     for (const close of closers) await close();
   });
 
-  /** A step of one story, with a picture of the window when it fails; those after it would only fail too. */
+  /** A step of one story, with a picture of the window, and its words, when it fails; those after it would only fail too. */
   const scenario = (name: string, body: () => Promise<void>) => void it(name, { skip, timeout: 300_000 }, async (t: TestContext) => {
     assert.ok(!isBroken, 'an earlier step failed');
     try {
@@ -73,7 +75,7 @@ describe('PEFT Lab in VS Code', () => {
       const picture = path.resolve('dist/test/vscode', `${t.name.replace(/\W+/g, '-')}.png`);
       await page.screenshot({ path: picture }).catch(() => undefined);
       t.diagnostic(`the window: ${picture}`);
-      throw error;
+      throw new Error(`${(error as Error).message}\n${await describeWindow(page)}`, { cause: error });
     }
   });
 
@@ -105,14 +107,13 @@ describe('PEFT Lab in VS Code', () => {
       '  "methods": [', '    { "method": "lora", "options": {  } },', '  ],', '  "recipe": { "epohcs": 3 },', '}', '',
     ].join('\n'));
     await openFile(page, 'typo.peft.json');
-    await goTo(page, '5:37');
+    await goTo(page, 5, 37);
     await page.keyboard.type('"');
-    await page.keyboard.press('Control+Space');
-    const offered = page.locator('.suggest-widget.visible .monaco-list-row');
-    for (const option of ['rank', 'alpha', 'dropout', 'targets']) await offered.filter({ hasText: option }).first().waitFor();
+    const offered = await suggestions(page, ['rank', 'alpha', 'dropout', 'targets']);
     assert.equal(await offered.filter({ hasText: 'bottleneck' }).count(), 0);
     await page.keyboard.press('Escape');
     await page.keyboard.press('Control+Z');
+    await page.locator('.tab.active:not(.dirty)').waitFor();
     await page.keyboard.press('Control+Shift+M');
     const problem = page.locator('.markers-panel .monaco-list-row').filter({ hasText: 'PEFT Lab' });
     await problem.filter({ hasText: 'epohcs' }).filter({ hasText: '"epochs"' }).waitFor();
@@ -303,13 +304,6 @@ async function endRuns(workspace: string): Promise<void> {
 
 function filesBelow(folder: string): string[] {
   return fs.readdirSync(folder, { recursive: true, withFileTypes: true }).filter(entry => entry.isFile()).map(entry => path.join(entry.parentPath, entry.name));
-}
-
-async function goTo(page: Page, place: string): Promise<void> {
-  await page.keyboard.press('Control+G');
-  await quickInput(page).fill(`:${place}`);
-  await page.keyboard.press('Enter');
-  await page.locator('.quick-input-widget').waitFor({ state: 'hidden' });
 }
 
 /** Opens a list of the toolkit and takes its option of that number. */

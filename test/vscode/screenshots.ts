@@ -7,7 +7,7 @@ import path from 'node:path';
 import type { Locator, Page } from 'playwright-core';
 import sharp from 'sharp';
 import { findHost, VsCode } from './host';
-import { openFile, openWindow, quickInput, runCommand, webview } from './workbench';
+import { goTo, openFile, openWindow, runCommand, suggestions, webview } from './workbench';
 
 void main(process.argv[2]!, path.resolve(process.argv[3]!), process.argv[4]!);
 
@@ -58,13 +58,9 @@ async function completeOption(page: Page, study: string): Promise<void> {
   const lines = fs.readFileSync(study, 'utf8').split('\n');
   const line = lines.findIndex(text => text.includes('"rank"'));
   const column = lines[line]!.indexOf('] }') + '] }'.length;
-  await page.keyboard.press('Control+G');
-  await quickInput(page).fill(`:${line + 1}:${column + 1}`);
-  await page.keyboard.press('Enter');
-  await page.locator('.quick-input-widget').waitFor({ state: 'hidden' });
+  await goTo(page, line + 1, column + 1);
   await page.keyboard.type(', "');
-  await page.keyboard.press('Control+Space');
-  await page.locator('.suggest-widget.visible .monaco-list-row').first().waitFor();
+  await suggestions(page, ['alpha']);
   await page.keyboard.press('Control+Space'); // the explanation beside it
 }
 
