@@ -2,6 +2,7 @@
 //   --models deit_tiny_patch16_224:16,vit_base_patch16_224:8   backbones and their batches
 //   --methods linear,full,...   --threads 2   --rounds 3   --steps 3 (a side, in a round)
 //   --engine graph   --compile (PyTorch's too)   --python PATH   --json
+//   --without-avx512 (hidden from both sides: what a processor without it would do; Linux on Intel, with a C compiler)
 // Backbones are random, of the real shape, and the same on both sides, adapters too; there is no dropout and no drop
 // path, so that the losses must agree; after the run they are compared at the tenth step.
 // Prints {machine, commit, rows: [{model, method, batch, oursMs, torchMs, ratio, oursMiB, torchMiB, memoryRatio, matrixShare, ...}]}:
@@ -26,6 +27,7 @@ const { values } = parseArgs({
     methods: { type: 'string', default: 'linear,full,bitfit,ln,lora,adaptformer,vpt-deep' },
     threads: { type: 'string', default: '2' }, rounds: { type: 'string', default: '3' }, steps: { type: 'string', default: '3' },
     engine: { type: 'string', default: 'graph' }, compile: { type: 'boolean', default: false },
+    'without-avx512': { type: 'boolean', default: false },
     python: { type: 'string' }, json: { type: 'boolean', default: false },
   },
 });
@@ -37,6 +39,7 @@ await bundleStep();
 const { engineEnvironment } = createRequire(import.meta.url)(path.join(root, 'dist/bench/runtimes.cjs'));
 const python = values.python ?? madePython();
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'peft-lab-bench-'));
+const environment = values['without-avx512'] ? { ...process.env, LD_PRELOAD: hidingLibrary() } : process.env;
 const result = { machine: machine(), commit: commit(), engine: values.engine, threads: Number(values.threads), rows: [] };
 try {
   for (const [model, batch] of values.models.split(',').map(entry => entry.split(':'))) {
@@ -61,7 +64,7 @@ async function compare({ model, batch, method }) {
   const { operations } = await exporter.ask('arithmetic');
   const ourRates = (await exporter.ask('rates')).rates;
   await exporter.end();
-  const ours = side('ours', process.execPath, [path.join(root, 'dist/bench/step.cjs'), ...settings, '--engine', values.engine], { env: engineEnvironment() });
+  const ours = side('ours', process.execPath, [path.join(root, 'dist/bench/step.cjs'), ...settings, '--engine', values.engine], { env: engineEnvironment({ environment }) });
   await ours.turn(2); // alone: it looks whether the machine is idle
   const torch = side('PyTorch', python, [path.join(bench, 'torch_step.py'), ...settings, '--tensors', tensors]);
   await torch.turn(2);
@@ -101,8 +104,8 @@ async function timeCompiled(settings) {
   }
 }
 
-/** A process that answers lines; `env` where it should not have ours. */
-function side(name, command, args, { env = process.env } = {}) {
+/** A process that answers lines. */
+function side(name, command, args, { env = environment } = {}) {
   const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'], env });
   const gone = new Promise((_, reject) => {
     child.once('error', reject);
@@ -162,7 +165,7 @@ function round(value) {
 
 function machine() {
   const info = fs.existsSync('/proc/cpuinfo') ? fs.readFileSync('/proc/cpuinfo', 'utf8') : '';
-  const instructions = info.includes('avx512f') ? 'AVX-512' : info.includes('avx2') ? 'AVX2' : process.arch;
+  const instructions = values['without-avx512'] ? 'AVX-512 hidden' : info.includes('avx512f') ? 'AVX-512' : info.includes('avx2') ? 'AVX2' : process.arch;
   return `${os.cpus()[0].model} x${os.cpus().length}, ${instructions}, ${Math.round(os.totalmem() / 2 ** 30)} GiB, node ${process.version}`;
 }
 
@@ -179,6 +182,13 @@ async function bundleStep() {
     ...common(), entryPoints: { step: path.join(bench, 'step.ts'), runtimes: path.join(root, 'src/common/runtimes.ts') }, outdir: 'dist/bench', platform: 'node', format: 'cjs', target: 'node20',
     external: natives, mainFields: ['module', 'main'], outExtension: { '.js': '.cjs' },
   });
+}
+
+/** Built from bench/without-avx512.c. */
+function hidingLibrary() {
+  const library = path.join(scratch, 'without-avx512.so');
+  execFileSync('cc', ['-O2', '-shared', '-fPIC', '-o', library, path.join(bench, 'without-avx512.c'), '-ldl'], { stdio: 'inherit' });
+  return library;
 }
 
 /** The interpreter of bench/.venv, made when it is not there. */
