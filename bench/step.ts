@@ -13,7 +13,7 @@ import { engines } from '../src/engine/engines';
 import { productOperations } from '../src/engine/graph/arithmetic';
 import { dropUnused } from '../src/engine/graph/passes';
 import { trace } from '../src/engine/graph/trace';
-import type { EngineId, HostTensors, Program, Recompute, Session } from '../src/engine/program';
+import type { EngineId, HostTensors, Program, Recompute, Session, Weights } from '../src/engine/program';
 import { tf } from '../src/engine/tfjs';
 import { writeSafetensors } from '../src/interop/safetensors';
 import { findMethod } from '../src/peft/registry';
@@ -31,6 +31,7 @@ const { values } = parseArgs({
     engine: { type: 'string', default: 'graph' }, batch: { type: 'string', default: '16' },
     classes: { type: 'string', default: '10' }, threads: { type: 'string', default: String(defaultThreads()) },
     images: { type: 'string', default: 'auto' }, recompute: { type: 'string', default: 'auto' },
+    weights: { type: 'string', default: 'auto' },
     'drop-path': { type: 'string', default: '0' }, dropout: { type: 'boolean', default: false },
   },
 });
@@ -59,7 +60,7 @@ async function main(): Promise<void> {
     const { base, state } = start();
     return engine.open({
       programs: stepPrograms(model, plan), state: { ...state, ...stepState(model, plan) }, ownsState: true, constants: frozenTensors(model, base), threads,
-      recompute: parts.recompute,
+      recompute: parts.recompute, weights: values.weights === 'auto' ? parts.weights : values.weights as Weights,
     });
   };
   const run = async () => {

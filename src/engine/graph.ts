@@ -17,14 +17,14 @@ import { recompute } from './graph/recompute';
 import { trace } from './graph/trace';
 import { machineIsIdle } from './idle';
 import { updateName, writeOnnx } from './onnx/write';
-import type { HostTensor, HostTensors, Program, Session, SessionOptions } from './program';
+import type { HostTensor, HostTensors, Program, Session, SessionOptions, Weights } from './program';
 
 type Ort = typeof OnnxRuntime;
 type OrtTensor = InstanceType<Ort['Tensor']>;
 type OrtSession = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
 
-/** Frozen weights above this many bytes are fed rather than built in: built in, they are held twice in every program. */
-const largestBuiltIn = 64 * 2 ** 20;
+/** Where nobody predicted what memory a session takes, weights above this many bytes are fed rather than built in. */
+const smallWeights = 64 * 2 ** 20;
 
 /** onnxruntime-node returns a copy of every output, of those too that it was given the memory for; so many bytes of them may lie about. */
 const largestGarbage = 128 * 2 ** 20;
@@ -85,9 +85,8 @@ interface Compiled {
 async function compile(ort: Ort, program: Program, options: SessionOptions): Promise<Compiled> {
   const optimized = optimize(await trace({ program, state: options.state, constants: options.constants }), { without: passesLeftOut() });
   const traced = inPrecision(recompute(optimized, options.recompute ?? 'off'), options.precision ?? 'f32');
-  const bytes = Object.values(options.constants).reduce((sum, { data }) => sum + data.byteLength, 0);
-  const model = writeOnnx(traced, { where: 'engine graph', constants: options.constants, constantsAs: bytes > largestBuiltIn ? 'feeds' : 'initializers' });
-  const session = await ort.InferenceSession.create(model, sessionOptions({ threads: options.threads, spin: await machineIsIdle() }));
+  const model = writeOnnx(traced, { where: 'engine graph', constants: options.constants, constantsAs: weightsOf(options) === 'fed' ? 'feeds' : 'initializers' });
+  const session = await createSession(ort, model, options);
   const inPlace = inPlaceState(traced);
   return {
     session,
@@ -96,6 +95,17 @@ async function compile(ort: Ort, program: Program, options: SessionOptions): Pro
     fetches: new Map([...traced.fetches].map(([name, { shape }]) => [name, shape])),
     changedBytes: 4 * [...traced.updates.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
   };
+}
+
+async function createSession(ort: Ort, model: Uint8Array, { threads }: SessionOptions): Promise<OrtSession> {
+  const session = await ort.InferenceSession.create(model, sessionOptions({ threads, spin: await machineIsIdle() }));
+  if (model.byteLength > largestGarbage) setImmediate(collectGarbage); // when nothing holds the model any more
+  return session;
+}
+
+function weightsOf({ weights, constants }: SessionOptions): Weights {
+  const bytes = Object.values(constants).reduce((sum, { data }) => sum + data.byteLength, 0);
+  return weights ?? (bytes > smallWeights ? 'fed' : 'built-in');
 }
 
 /**

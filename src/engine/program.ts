@@ -47,7 +47,15 @@ export interface SessionOptions {
   precision?: Precision | undefined;
   /** What is computed again in the backward pass instead of kept; `off` when absent. Engines without a graph do not heed it. */
   recompute?: Recompute | undefined;
+  /** Where constants lie; where nobody chose, small ones are built in. Only the engine `graph` heeds it. */
+  weights?: Weights | undefined;
 }
+
+/**
+ * `built-in`: part of every program, laid out for its products beforehand, which is faster and holds them several times;
+ * `fed`: handed to every call, and held once.
+ */
+export type Weights = 'built-in' | 'fed';
 
 /** See engine/graph/recompute.ts. */
 export type Recompute = 'off' | 'attention' | 'blocks';

@@ -8,7 +8,7 @@ import type { EpochScore } from '../common/trial';
 import type { EngineId, HostTensors } from '../engine/program';
 import { openSafetensors, writeSafetensors, type SafetensorsFile } from '../interop/safetensors';
 import type { LossScale } from './loss-scaling';
-import type { Parts } from './parts';
+import type { PartsUsed } from './parts';
 
 /** Where the training stands, beside its tensors. */
 export interface Progress {
@@ -46,8 +46,8 @@ export interface Checkpoint {
 export interface ComputedBy {
   id: EngineId;
   threads: number;
-  /** Images computed at once, and what of a step is computed twice; see parts.ts. Absent in checkpoints of earlier versions. */
-  parts?: Pick<Parts, 'images' | 'recompute'>;
+  /** Absent in checkpoints of earlier versions. */
+  parts?: PartsUsed;
 }
 
 export const initialProgress = (): Progress => ({

@@ -1,6 +1,6 @@
 /**
- * Into how many parts a step is cut, and what of it is computed twice, from the memory that it will take and what the
- * machine has free.
+ * Into how many parts a step is cut, what of it is computed twice, and where frozen weights lie, from the memory that this
+ * will take and what the machine has free.
  *
  * Where a processor computes, small parts are not only leaner but faster: their activations stay in its caches. LoRA on
  * DeiT-Tiny takes 6 to 10 % less time with 4 images at once than with 16, and half the memory; with fewer images the fixed
@@ -13,9 +13,9 @@ import { UserError } from '../common/errors';
 import { largestGrowth, peakBytes } from '../engine/graph/memory';
 import { optimize } from '../engine/graph/passes';
 import { recompute } from '../engine/graph/recompute';
-import { sizeOf, type Trace } from '../engine/graph/nodes';
+import { sizeOf, type Trace, type Value } from '../engine/graph/nodes';
 import { trace } from '../engine/graph/trace';
-import type { Recompute } from '../engine/program';
+import type { Recompute, Weights } from '../engine/program';
 import { baseParameters } from '../vit/architecture';
 import { frozenTensors, prepareModel, shapesOnly, type ModelSpec } from './model';
 import { accumulationProgram, sumName, type ProgramStart } from './program';
@@ -38,15 +38,29 @@ export interface Parts {
   /** Images that are computed at once. */
   images: number;
   recompute: Recompute;
+  /** Where frozen weights lie; absent where that cannot be told, and left to the engine. */
+  weights?: Weights;
   /** Predicted bytes of activations at the worst moment; NaN where that cannot be told. */
   bytes: number;
 }
+
+/** What a session is opened with. */
+export type PartsUsed = Omit<Parts, 'bytes'>;
 
 /** Bytes that the widest activation of a part should have: some of it is in the cache when the next node reads it. */
 const cacheSized = 2.5 * 2 ** 20;
 
 /** How many times the bytes of what trains the activations of a part should have, for the adding up to be worth it. */
 const worthAdding = 12;
+
+/** How many times weights that are built in are held: 2.75 times by the programs that train (bench/results); two are taken for the evaluation's. */
+const copiesBuiltIn = 5;
+
+/** Weights that take no more than this, with the activations, are always built in. */
+const smallSession = 256 * 2 ** 20;
+
+/** One file of ONNX holds less than 2 GiB. */
+const largestBuiltIn = 1.5 * 2 ** 30;
 
 /** The largest part that fits, and no larger than is fast; recomputing only where a single image is too large otherwise. */
 export async function chooseParts({ spec, start = {}, asked, onProcessor, budget, warn }: PartOptions): Promise<Parts> {
@@ -62,11 +76,17 @@ export async function chooseParts({ spec, start = {}, asked, onProcessor, budget
     for (let images = most; images >= 1; images = images === 1 ? 0 : evenParts(spec.batch, Math.floor(images / 2))) {
       const bytes = predict.peak(images, mode);
       const isLast = images === 1 || asked.images !== 'auto';
-      if (bytes <= budget || (isLast && mode === modes.at(-1))) return { images, recompute: mode, bytes };
+      if (bytes <= budget || (isLast && mode === modes.at(-1))) return { images, recompute: mode, weights: placeWeights({ bytes, budget, frozen: predict.frozen, whole: predict.peak(spec.batch, 'off') }), bytes };
       if (asked.images !== 'auto') break;
     }
   }
   throw new Error('there is no part of a step to choose'); // the last mode always returns
+}
+
+/** Built in where the session then takes no more than half of what the activations of a whole step alone would: 5 % less time is not worth more (bench/results). */
+function placeWeights({ bytes, budget, frozen, whole }: { bytes: number; budget: number; frozen: number; whole: number }): Weights {
+  const session = bytes + copiesBuiltIn * frozen;
+  return session <= budget && session <= Math.max(smallSession, whole / 2) && frozen <= largestBuiltIn ? 'built-in' : 'fed';
 }
 
 /** Engines that run operation by operation do without a trace; the others say themselves what they cannot trace. */
@@ -101,6 +121,8 @@ interface Predictor {
   widestOfOne: number;
   /** Bytes of what trains. */
   trained: number;
+  /** Bytes of the frozen weights that a step reads. */
+  frozen: number;
   /** Bytes that one image more adds. */
   ofOneMore: number;
   peak(images: number, what: Recompute): number;
@@ -112,12 +134,17 @@ async function predictor(spec: ModelSpec, start: ProgramStart): Promise<Predicto
   return {
     widestOfOne: Math.max(1, largestGrowth(one, two)),
     ofOneMore: Math.max(1, peakBytes(two) - peakBytes(one)),
-    trained: 4 * [...one.updates.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
+    trained: bytesOf([...one.updates.values()]),
+    frozen: bytesOf([...one.inputs.values()].filter(({ source }) => source?.kind === 'constant')),
     peak(images, what) {
       const [a, b] = [peakBytes(recompute(one, what)), peakBytes(recompute(two, what))];
       return a + (images - 1) * (b - a);
     },
   };
+}
+
+function bytesOf(values: readonly Value[]): number {
+  return 4 * values.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
 }
 
 /** What accumulates the gradients of some images. */

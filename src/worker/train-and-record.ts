@@ -18,7 +18,7 @@ import { evaluate, type Evaluated } from '../train/evaluate';
 import { adapterOf, imagesPerSecond, selectionSplit, train, type Trained } from '../train/loop';
 import { withLossScaling } from '../train/loss-scaling';
 import { frozenTensors, initialState, prepareModel, type Model } from '../train/model';
-import { chooseParts, memoryBudget, type PartOptions, type Parts } from '../train/parts';
+import { chooseParts, memoryBudget, type PartOptions, type PartsUsed } from '../train/parts';
 import { evaluationProgram } from '../train/program';
 import { planStep, stepPrograms, stepState, type StepPlan } from '../train/step';
 import { loadBackbone, readProjection, type Backbone } from '../vit/weights';
@@ -53,7 +53,7 @@ export async function trainAndRecord(work: TrialWork): Promise<void> {
 interface Prepared {
   model: Model;
   step: StepPlan;
-  parts: Pick<Parts, 'images' | 'recompute'>;
+  parts: PartsUsed;
   session: Session;
   data: TrialData;
   prefix: UsedPrefixes & { seconds: number };
@@ -81,7 +81,7 @@ async function prepare(work: TrialWork, warn: (message: string) => void): Promis
     const session = reportExecution(await engine.open({
       programs: { ...withLossScaling(stepPrograms(model, step, prefixes.training), trial.recipe.precision), evaluate: evaluationProgram(model, prefixes.evaluation) },
       state: { ...state, ...decided, ...stepState(model, step) }, ownsState: true, constants: stillRead(frozenTensors(model, backbone.tensors), prefixes),
-      threads, precision: trial.recipe.precision, recompute: parts.recompute,
+      threads, precision: trial.recipe.precision, recompute: parts.recompute, weights: parts.weights,
     }), { onEvent, warn });
     return { model, step, parts, session, data, prefix };
   } catch (error) {
@@ -111,7 +111,7 @@ async function isFresh({ trial, latestCheckpoint }: OpenTrial): Promise<boolean>
 }
 
 /** As the checkpoint has them, since they decide bits; else as the study asks and the memory allows. */
-async function partsOf({ opened: { trial, latestCheckpoint }, engine: { engine } }: TrialWork, whole: Model, { start, warn }: Required<Pick<PartOptions, 'start' | 'warn'>>): Promise<Pick<Parts, 'images' | 'recompute'>> {
+async function partsOf({ opened: { trial, latestCheckpoint }, engine: { engine } }: TrialWork, whole: Model, { start, warn }: Required<Pick<PartOptions, 'start' | 'warn'>>): Promise<PartsUsed> {
   const before = await readCheckpointHeader(latestCheckpoint);
   if (before) return before.engine.parts ?? { images: whole.batch, recompute: 'off' };
   const { images, recompute } = trial.memory ?? { images: 'auto', recompute: 'auto' };

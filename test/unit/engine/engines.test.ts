@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { engines } from '../../../src/engine/engines';
 import { passes } from '../../../src/engine/graph/passes';
-import type { EngineId, HostTensors, Program } from '../../../src/engine/program';
+import type { EngineId, HostTensors, Program, Weights } from '../../../src/engine/program';
 import { tf } from '../../../src/engine/tfjs';
 import { engineOrSkip } from '../../fixtures/engines';
 import { tinyFeeds, tinyGradients, tinyVit, tinyWeights, worstError } from '../../fixtures/gradient-case';
@@ -62,6 +62,18 @@ const ball: Program = {
 const vector = (...values: number[]) => ({ shape: [values.length], data: Float32Array.from(values) });
 
 describe('sessions', () => {
+  it('graph computes the same with weights built in and fed', async () => {
+    const compute = async (weights: Weights) => {
+      const session = await engines.graph.open({ programs: { gradients: tinyGradients() }, state: {}, constants: tinyWeights(), threads: 1, weights });
+      const fetched = await session.call('gradients', tinyFeeds());
+      await session.dispose();
+      return fetched;
+    };
+    const [builtIn, fed] = [await compute('built-in'), await compute('fed')];
+    assert.ok(worstError(builtIn, fed) < 2e-6);
+    assert.ok(worstError(fed, await gradients('cpu')) < 1e-5);
+  });
+
   it('graph keeps a state that is given to it, and lets no copies of it pile up', async () => {
     const size = 2 ** 25;
     const grow: Program = { feeds: [], run: ({ x }) => ({ fetches: {}, state: { x: tf.add(x!, 1) } }) };

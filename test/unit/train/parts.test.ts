@@ -61,6 +61,15 @@ describe('the parts of a step', () => {
     assert.deepEqual([least.images, least.recompute], [1, 'blocks']);
   });
 
+  it('have weights built in where that leaves the session at half of what the step at once would take, and memory is free', async () => {
+    const place = async (arch: string, method: string, batch: number, budget = roomy.budget) => (await chooseParts({ spec: spec(arch, method, batch), ...roomy, budget })).weights;
+    assert.equal(await place('deit_tiny_patch16_224', 'lora', 16), 'built-in');
+    assert.equal(await place('deit_tiny_patch16_224', 'linear', 16), 'built-in');
+    assert.equal(await place('vit_base_patch16_224', 'lora', 8), 'fed');
+    assert.equal(await place('vit_base_patch16_224', 'lora', 64), 'built-in');
+    assert.equal(await place('vit_base_patch16_224', 'lora', 64, 2 ** 30), 'fed');
+  });
+
   it('heed what the study asks for, whatever the memory', async () => {
     const { images, recompute } = await chooseParts({ spec: spec('deit_tiny_patch16_224', 'lora', 16), ...roomy, budget: 1, asked: { images: 8, recompute: 'attention' } });
     assert.deepEqual([images, recompute], [8, 'attention']);
