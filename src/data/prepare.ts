@@ -1,13 +1,13 @@
 /** Before the first step: every image decoded once, into the cache, so that bad files show at once and epochs are quick. */
 import path from 'node:path';
+import { pruneFolder } from '../common/bounded-folder';
 import { UserError } from '../common/errors';
 import type { Sample } from '../common/trial';
 import type { LoaderOptions } from './batch-protocol';
-import { pruneFolder } from './bounded-folder';
 import { mapConcurrently } from './concurrency';
 import { tryHashContents } from './content-hash';
 import { decodeFile, type Pixels } from './decode';
-import { openSegmentCache, type SegmentCache } from './segment-cache';
+import { isSegment, openSegmentCache, type SegmentCache } from './segment-cache';
 import { canFit, fit } from './transforms';
 
 export interface Prepared {
@@ -44,7 +44,7 @@ export async function prepareImages(options: LoaderOptions & { onProgress(done: 
     const hashes = await tryHashContents({ root, paths: samples.map(sample => sample.path), cacheFolder });
     const keep = (image: Pixels) => image.data.length <= largestOriginal * 3 * imageSize ** 2 ? image : { width: image.width, height: image.height };
     const problems = await fillCache({ ...options, cache, hashes, make: async sample => keep(await decode(sample)) });
-    await pruneFolder({ root: images, maxBytes: largestCacheBytes, keep: [] });
+    await pruneFolder({ root: images, isCached: isSegment, maxBytes: largestCacheBytes });
     const usable = samples.map((_, i) => i).filter(i => !problems.has(i));
     if (!usable.length) throw new UserError({ what: 'none of the images can be used', where: root, remedy: problems.get(0)?.message });
     return {

@@ -5,14 +5,14 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
+import { folderBytes, pruneFolder } from '../common/bounded-folder';
 import { UserError } from '../common/errors';
 import type { Precision } from '../common/engines';
 import type { ChannelNormalization } from '../common/trial';
 import { shortHash } from '../common/trial-id';
 import type { Batches } from '../data/batches';
-import { folderBytes, pruneFolder } from '../data/bounded-folder';
 import { imageVersion } from '../data/prepare';
-import { openSegmentCache, type SegmentCache } from '../data/segment-cache';
+import { isSegment, openSegmentCache, type SegmentCache } from '../data/segment-cache';
 import type { Engine, HostTensors, Session } from '../engine/program';
 import { floatToHalf } from '../interop/half';
 import { stageShape } from '../vit/stages';
@@ -77,7 +77,7 @@ export function tasksBytes(tasks: readonly PrefixTask[], model: Pick<Model, 'arc
 
 /** Bytes of all prefixes on this disk. */
 export function storedPrefixBytes(cacheFolder: string): Promise<number> {
-  return folderBytes(prefixRoot(cacheFolder));
+  return folderBytes({ root: prefixRoot(cacheFolder), isCached: isSegment });
 }
 
 /**
@@ -125,7 +125,7 @@ async function openFill(task: PrefixTask, { model, stored }: PrefixSource, folde
 
 async function makeRoom(cacheFolder: string, { bytes, maxBytes, keep }: { bytes: number; maxBytes: number; keep: string[] }): Promise<void> {
   const root = prefixRoot(cacheFolder);
-  await pruneFolder({ root, maxBytes: Math.max(0, maxBytes - bytes), keep });
+  await pruneFolder({ root, isCached: isSegment, maxBytes: Math.max(0, maxBytes - bytes), keep });
   const { bavail, bsize } = await fs.promises.statfs(root);
   if (bavail * bsize > bytes * 1.05 + 2 ** 28) return;
   throw new UserError({ what: `the disk has no room for ${(bytes / 1e9).toFixed(2)} GB of computed features`, where: root, remedy: 'Free some space there, or set PEFT_LAB_CACHE to a folder on another disk.' });

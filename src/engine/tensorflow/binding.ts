@@ -8,6 +8,7 @@ import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
 import type { TFJSBinding } from '@tensorflow/tfjs-node-gpu/dist/tfjs_binding';
+import { pruneFolder } from '../../common/bounded-folder';
 import { UserError } from '../../common/errors';
 import { cacheFolder } from '../../common/paths';
 import type { Runtime } from '../../common/runtimes';
@@ -23,6 +24,9 @@ export interface LoadedBinding {
   binding: TFJSBinding;
   runtime: Runtime;
 }
+
+/** A study of many methods and shapes compiles some 100 MB; XLA itself removes nothing. */
+const largestCompileCache = (Number(process.env['PEFT_LAB_XLA_CACHE_GB']) || 2) * 1e9;
 
 let loaded: LoadedBinding & { settings: string } | undefined;
 
@@ -80,7 +84,9 @@ function prepareEnvironment(runtime: Runtime, { threads, precision }: BindingOpt
   // XLA's own kernels for products do not look at that variable.
   if (runtime.gpu && precision === 'f32') addFlag('XLA_FLAGS', '--xla_gpu_enable_triton_gemm', 'false');
   const cache = compileCache(runtime);
-  if (cache) addFlag('TF_XLA_FLAGS', '--tf_xla_persistent_cache_directory', cache);
+  if (!cache) return;
+  addFlag('TF_XLA_FLAGS', '--tf_xla_persistent_cache_directory', cache);
+  void pruneFolder({ root: compileCaches(), isCached: isCompiled, maxBytes: largestCompileCache });
 }
 
 /** On the CPU, XLA complains of every program that it finds in its cache; on a GPU, its complaints say what is missing. */
@@ -94,10 +100,19 @@ function addFlag(variable: string, flag: string, value: string): void {
   if (!flags.includes(flag)) process.env[variable] = `${flags} ${flag}=${value}`.trim();
 }
 
+/** Of every version and processor. */
+function compileCaches(): string {
+  return path.join(cacheFolder(), 'xla');
+}
+
+function isCompiled(name: string): boolean {
+  return path.basename(name).startsWith('xla_compile_cache');
+}
+
 /** Where XLA keeps what it compiled, for this kind of processor: machines may share the folder. Null when the folder cannot be made, which costs time and nothing else. */
 function compileCache({ version, gpu }: Runtime): string | null {
   const processor = createHash('sha256').update(`${os.cpus()[0]?.model} ${process.arch}`).digest('hex').slice(0, 8);
-  const folder = path.join(cacheFolder(), 'xla', `${version}${gpu ? '-gpu' : ''}-${processor}`);
+  const folder = path.join(compileCaches(), `${version}${gpu ? '-gpu' : ''}-${processor}`);
   if (/\s/.test(folder)) return null; // flags are split at blanks
   try {
     fs.mkdirSync(folder, { recursive: true });
