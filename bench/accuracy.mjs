@@ -1,8 +1,10 @@
 // The table of accuracies in bench/results, from what was run before:
-//   node bin/peft-lab.mjs run bench/studies/methods.peft.json    sixteen methods, one seed
-//   node bin/peft-lab.mjs run bench/studies/seeds.peft.json      seven of them, two more seeds
-//   python bench/torch_accuracy.py ... --out F.jsonl             these seven in PyTorch, three seeds
-// `node bench/accuracy.mjs F.jsonl` prints it in Markdown: test top-1 in %, of the last epoch. Missing trials are an error.
+//   node bin/peft-lab.mjs run bench/studies/methods.peft.json       sixteen methods, one seed
+//   node bin/peft-lab.mjs run bench/studies/seeds.peft.json         seven of them, two more seeds
+//   node bin/peft-lab.mjs run bench/studies/more-seeds.peft.json    some of these, two more still
+//   python bench/torch_accuracy.py ... --out F.jsonl                the seven in PyTorch, with the same seeds
+// `node bench/accuracy.mjs F.jsonl` prints it in Markdown: test top-1 in %, of the last epoch; differences with their standard
+// error. Missing trials are an error.
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -11,19 +13,23 @@ import { fileURLToPath } from 'node:url';
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..');
 const [torchFile] = process.argv.slice(2);
 if (!torchFile) throw new Error('usage: node bench/accuracy.mjs <what bench/torch_accuracy.py wrote>');
-const ours = ['methods', 'seeds'].flatMap(trialsOf);
+const ours = ['methods', 'seeds', 'more-seeds'].flatMap(trialsOf);
 const theirs = fs.readFileSync(torchFile, 'utf8').trim().split('\n').map(line => JSON.parse(line));
 
-console.log('| method | trained parameters | test top-1, seed 42 | mean of 3 seeds | PyTorch, mean of 3 | difference |');
-console.log('|---|---|---|---|---|---|');
+console.log('| method | trained parameters | seed 42 | seeds | mean | PyTorch | difference |');
+console.log('|---|---|---|---|---|---|---|');
 for (const { method, parameters, seed, test } of ours) {
   if (seed !== 42) continue;
-  const [mine, other] = [ours, theirs].map(side => side.filter(one => one.method === method));
-  const isCompared = other.length > 0;
-  if (isCompared && (mine.length !== 3 || other.length !== 3)) throw new Error(`${method}: ${mine.length} and ${other.length} seeds`);
-  const [a, b] = [mean(mine.map(one => one.test.top1)), isCompared ? mean(other.map(one => one.top1)) : NaN];
-  const compared = isCompared ? [percent(a), percent(b), percent(a - b)] : ['', '', ''];
-  console.log(`| ${[method, parameters.trainable.toLocaleString('en-US'), percent(test.top1), ...compared].join(' | ')} |`);
+  const [mine, other] = [ours.map(one => ({ ...one, top1: one.test.top1 })), theirs].map(side => side.filter(one => one.method === method));
+  console.log(`| ${[method, parameters.trainable.toLocaleString('en-US'), percent(test.top1), ...other.length ? compare(method, mine, other) : ['', '', '', '']].join(' | ')} |`);
+}
+
+function compare(method, mine, other) {
+  const [a, b] = [mine, other].map(side => side.map(one => one.seed).sort().join());
+  if (a !== b || mine.length < 3) throw new Error(`${method}: seeds ${a} here, ${b} in PyTorch`);
+  const [x, y] = [mine, other].map(side => side.map(one => one.top1));
+  const error = Math.sqrt((variance(x) + variance(y)) / x.length);
+  return [x.length, percent(mean(x)), percent(mean(y)), `${percent(mean(x) - mean(y))} ± ${percent(error)}`];
 }
 
 function trialsOf(study) {
@@ -36,6 +42,10 @@ function trialsOf(study) {
 
 function mean(list) {
   return list.reduce((a, b) => a + b, 0) / list.length;
+}
+
+function variance(list) {
+  return list.reduce((sum, value) => sum + (value - mean(list)) ** 2, 0) / (list.length - 1);
 }
 
 function percent(share) {
