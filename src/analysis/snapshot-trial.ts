@@ -1,7 +1,7 @@
 import { metricValue } from '../common/ranking';
 import type { SnapshotTrial } from '../common/snapshot';
 import type { EpochScore, Trial, TrialEvent } from '../common/trial';
-import type { StoredTrial } from '../store/read';
+import type { StoredAttempt, StoredTrial } from '../store/read';
 import { mergeSteps, thinLossCurve } from './curves';
 import type { TrialTime } from './progress';
 
@@ -38,22 +38,27 @@ export function snapshotTrial(stored: StoredTrial, label: string): SnapshotTrial
 }
 
 /** Seconds and share done of a trial, for the study's time left; a running one at the pace of its latest attempt. */
-export function trialTime({ status, result, attempts, events }: StoredTrial): TrialTime {
+export function trialTime({ status, result, attempts }: Pick<StoredTrial, 'status' | 'result' | 'attempts'>): TrialTime {
   if (status === 'queued' || status === 'interrupted' || status === 'cancelled') return { state: 'waiting', fraction: 0, seconds: 0 };
   if (status === 'running') {
-    const steps = attempts.at(-1)?.events.filter(e => e.type === 'step') ?? [];
-    const pace = paceOf(steps);
-    const last = steps.at(-1);
+    const latest = attempts.slice(-1);
+    const pace = paceOf(latest);
+    const last = latest.flatMap(stepsOf).at(-1);
     return { state: 'running', fraction: last ? last.step / last.totalSteps : 0, seconds: last && pace ? last.step * pace : 0 };
   }
-  const pace = paceOf(events.filter(e => e.type === 'step'));
+  const pace = paceOf(attempts);
   return { state: 'over', fraction: result ? 1 : 0, seconds: result ? Math.max(result.trainSeconds, pace ? pace * result.steps : 0) : 0 };
 }
 
-/** Wall-clock seconds a step, evaluation between epochs included; null with fewer than two steps seen. */
-function paceOf(steps: readonly StepEvent[]): number | null {
-  const first = steps[0], last = steps.at(-1);
-  return first && last && last.step > first.step ? (last.time - first.time) / 1000 / (last.step - first.step) : null;
+/** Wall-clock seconds a step, evaluation between epochs included, the time between attempts not; null with fewer than two steps seen. */
+function paceOf(attempts: readonly Pick<StoredAttempt, 'events'>[]): number | null {
+  const spans = attempts.map(stepsOf).filter(steps => steps.length > 1).map(steps => [steps[0]!, steps.at(-1)!] as const);
+  const steps = spans.reduce((sum, [first, last]) => sum + last.step - first.step, 0);
+  return steps > 0 ? spans.reduce((sum, [first, last]) => sum + last.time - first.time, 0) / 1000 / steps : null;
+}
+
+function stepsOf({ events }: Pick<StoredAttempt, 'events'>): StepEvent[] {
+  return events.filter(event => event.type === 'step');
 }
 
 function configurationOf({ id, data, backbone, method, assignment, recipe, parameters }: Trial) {
