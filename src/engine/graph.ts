@@ -85,8 +85,12 @@ interface Compiled {
 async function compile(ort: Ort, program: Program, options: SessionOptions): Promise<Compiled> {
   const optimized = optimize(await trace({ program, state: options.state, constants: options.constants }), { without: passesLeftOut() });
   const traced = inPrecision(recompute(optimized, options.recompute ?? 'off'), options.precision ?? 'f32');
-  const model = writeOnnx(traced, { where: 'engine graph', constants: options.constants, constantsAs: weightsOf(options) === 'fed' ? 'feeds' : 'initializers' });
-  const session = await createSession(ort, model, options);
+  const weights = weightsOf(options);
+  const model = writeOnnx(traced, { where: 'engine graph', constants: options.constants, constantsAs: weights === 'fed' ? 'feeds' : 'external' });
+  const session = await ort.InferenceSession.create(model, {
+    ...sessionOptions({ threads: options.threads, spin: await machineIsIdle() }),
+    ...weights === 'built-in' && { externalData: externalConstants(traced, options.constants) },
+  });
   const inPlace = inPlaceState(traced);
   return {
     session,
@@ -97,15 +101,18 @@ async function compile(ort: Ort, program: Program, options: SessionOptions): Pro
   };
 }
 
-async function createSession(ort: Ort, model: Uint8Array, { threads }: SessionOptions): Promise<OrtSession> {
-  const session = await ort.InferenceSession.create(model, sessionOptions({ threads, spin: await machineIsIdle() }));
-  if (model.byteLength > largestGarbage) setImmediate(collectGarbage); // when nothing holds the model any more
-  return session;
-}
-
 function weightsOf({ weights, constants }: SessionOptions): Weights {
   const bytes = Object.values(constants).reduce((sum, { data }) => sum + data.byteLength, 0);
   return weights ?? (bytes > smallWeights ? 'fed' : 'built-in');
+}
+
+/** The arrays that a model with external constants is read together with, by the names of the tensors; ONNX Runtime may look at them as long as the session lives. */
+function externalConstants({ inputs }: Trace, constants: HostTensors): { path: string; data: Uint8Array }[] {
+  const names = [...inputs.values()].flatMap(({ source }) => (source?.kind === 'constant' ? [source.name] : []));
+  return names.map(name => {
+    const { data } = constants[name]!;
+    return { path: name, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) };
+  });
 }
 
 /**

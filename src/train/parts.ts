@@ -53,14 +53,11 @@ const cacheSized = 2.5 * 2 ** 20;
 /** How many times the bytes of what trains the activations of a part should have, for the adding up to be worth it. */
 const worthAdding = 12;
 
-/** How many times weights that are built in are held: 2.75 times by the programs that train (bench/results); two are taken for the evaluation's. */
-const copiesBuiltIn = 5;
+/** How many times more weights are held when they are built in: 2.3 times by the programs that train (bench/results), and the evaluation's lays them out once more. */
+const copiesBuiltIn = 3.5;
 
 /** Weights that take no more than this, with the activations, are always built in. */
 const smallSession = 256 * 2 ** 20;
-
-/** One file of ONNX holds less than 2 GiB. */
-const largestBuiltIn = 1.5 * 2 ** 30;
 
 /** The largest part that fits, and no larger than is fast; recomputing only where a single image is too large otherwise. */
 export async function chooseParts({ spec, start = {}, asked, onProcessor, budget, warn }: PartOptions): Promise<Parts> {
@@ -83,10 +80,10 @@ export async function chooseParts({ spec, start = {}, asked, onProcessor, budget
   throw new Error('there is no part of a step to choose'); // the last mode always returns
 }
 
-/** Built in where the session then takes no more than half of what the activations of a whole step alone would: 5 % less time is not worth more (bench/results). */
+/** Built in where the session then takes no more than half of what the activations of a whole step alone would: 8 % less time is not worth more (bench/results). */
 function placeWeights({ bytes, budget, frozen, whole }: { bytes: number; budget: number; frozen: number; whole: number }): Weights {
   const session = bytes + copiesBuiltIn * frozen;
-  return session <= budget && session <= Math.max(smallSession, whole / 2) && frozen <= largestBuiltIn ? 'built-in' : 'fed';
+  return session <= budget && session <= Math.max(smallSession, whole / 2) ? 'built-in' : 'fed';
 }
 
 /** Engines that run operation by operation do without a trace; the others say themselves what they cannot trace. */

@@ -1,10 +1,10 @@
-import type { OnnxAttribute, OnnxGraph, OnnxNode, OnnxTensor, OnnxType } from './model';
+import type { OnnxAttribute, OnnxInitializer, OnnxNode, OnnxType } from './model';
 import { dataTypes } from './model';
 
 /** Collects nodes and initialisers under fresh names; equal constants are stored once. */
 export class GraphBuilder {
   readonly nodes: OnnxNode[] = [];
-  readonly initializers = new Map<string, OnnxGraph['initializers'][number]>();
+  readonly initializers = new Map<string, OnnxInitializer>();
   private count = 0;
 
   /** One standard operator with one output; returns the output's name. */
@@ -51,7 +51,7 @@ export class GraphBuilder {
     return this.op('Reshape', [x, this.int64s(shape)]);
   }
 
-  constant(name: string, tensor: Omit<OnnxTensor, 'name'> & { data: OnnxGraph['initializers'][number]['data'] }): string {
+  constant(name: string, tensor: Omit<OnnxInitializer, 'name'>): string {
     if (!this.initializers.has(name)) this.initializers.set(name, { name, ...tensor });
     return name;
   }

@@ -3,8 +3,8 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { create, toBinary } from '@bufbuild/protobuf';
 import type { NodeProto } from './generated/onnx_pb';
 import {
-  AttributeProto_AttributeType, AttributeProtoSchema, ModelProtoSchema, NodeProtoSchema, TensorProto_DataType, TensorProtoSchema,
-  ValueInfoProtoSchema,
+  AttributeProto_AttributeType, AttributeProtoSchema, ModelProtoSchema, NodeProtoSchema, TensorProto_DataLocation, TensorProto_DataType,
+  TensorProtoSchema, ValueInfoProtoSchema,
 } from './generated/onnx_pb';
 
 export type OnnxType = 'float32' | 'float16' | 'bfloat16' | 'uint8' | 'bool' | 'int32' | 'int64';
@@ -25,9 +25,15 @@ export interface OnnxTensor {
   type: OnnxType;
 }
 
+export interface OnnxInitializer extends OnnxTensor {
+  data: Float32Array | Uint8Array | Uint16Array | BigInt64Array;
+  /** Left out of the model, which then names a file with these bytes alone: the tensor's name. */
+  isExternal?: boolean;
+}
+
 export interface OnnxGraph {
   nodes: readonly OnnxNode[];
-  initializers: readonly (OnnxTensor & { data: Float32Array | Uint8Array | Uint16Array | BigInt64Array })[];
+  initializers: readonly OnnxInitializer[];
   inputs: readonly OnnxTensor[];
   outputs: readonly OnnxTensor[];
 }
@@ -67,10 +73,13 @@ export const dataTypes = {
   uint8: TensorProto_DataType.UINT8, bool: TensorProto_DataType.BOOL, int32: TensorProto_DataType.INT32, int64: TensorProto_DataType.INT64,
 } satisfies Record<OnnxType, TensorProto_DataType>;
 
-function encodeInitializer({ name, shape, type, data }: OnnxGraph['initializers'][number]) {
+function encodeInitializer({ name, shape, type, data, isExternal = false }: OnnxInitializer) {
+  const where = { location: name, offset: '0', length: String(data.byteLength) };
   return create(TensorProtoSchema, {
     name, dims: shape.map(BigInt), dataType: dataTypes[type],
-    rawData: new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength),
+    ...isExternal
+      ? { dataLocation: TensorProto_DataLocation.EXTERNAL, externalData: Object.entries(where).map(([key, value]) => ({ key, value })) }
+      : { rawData: new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength) },
   });
 }
 

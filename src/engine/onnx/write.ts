@@ -24,8 +24,11 @@ export interface WriteOptions {
   /** What asks for the model, for errors: `engine graph`. */
   where: string;
   constants: HostTensors;
-  /** Constants inside the model are prepacked and fast; as feeds they are shared between models and not copied. */
-  constantsAs: 'initializers' | 'feeds';
+  /**
+   * Initializers are prepacked and fast, in the model or, `external`, in arrays that are handed over beside it (externalConstants);
+   * feeds are shared between models and not copied.
+   */
+  constantsAs: 'initializers' | 'external' | 'feeds';
 }
 
 /** The model and how its inputs and outputs are called: a feed, state or constant by its own name, an update as `name'`. */
@@ -60,8 +63,8 @@ function declare(value: Value, { graph, inputs, options }: DeclareContext): stri
   if (source.kind === 'literal') return declareLiteral(value, graph);
   const { masks } = options.dialect ?? standardDialect;
   const tensor: OnnxTensor = { name: source.name, shape, type: dtype === 'bool' ? masks : floatType(value) };
-  if (source.kind === 'constant' && options.constantsAs === 'initializers') {
-    return graph.constant(source.name, { ...tensor, data: options.constants[source.name]!.data });
+  if (source.kind === 'constant' && options.constantsAs !== 'feeds') {
+    return graph.constant(source.name, { ...tensor, data: options.constants[source.name]!.data, isExternal: options.constantsAs === 'external' });
   }
   inputs.push(tensor);
   return source.name;
