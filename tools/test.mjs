@@ -78,7 +78,7 @@ async function bundleTests() {
 function runTests(files, { concurrency = 1 } = {}) {
   if (!files.length) return undefined;
   return new Promise((resolve, reject) => {
-    const stream = run({ files, concurrency, timeout: 20 * 60_000 });
+    const stream = run({ files, concurrency, timeout: 40 * 60_000 });
     // A describe block reports too; only its leaves are counted.
     const leaf = data => data.details?.type !== 'suite' && !files.includes(data.name);
     stream.on('test:pass', data => { if (leaf(data)) { if (data.skip !== undefined || data.todo !== undefined) skipped++; else passed++; } });
