@@ -83,7 +83,8 @@ function runTests(files, { concurrency = 1 } = {}) {
     const leaf = data => data.details?.type !== 'suite' && !files.includes(data.name);
     stream.on('test:pass', data => { if (leaf(data)) { if (data.skip !== undefined || data.todo !== undefined) skipped++; else passed++; } });
     stream.on('test:fail', data => {
-      if (!leaf(data) && !(data.details?.error?.failureType === 'testCodeFailure' && data.nesting === 0)) return;
+      // A suite, or a file, that fails by itself: a hook, an exit, the time limit.
+      if (!leaf(data) && data.details?.error?.failureType === 'subtestsFailed') return;
       failed++;
       failures.push(describeFailure(data));
     });
