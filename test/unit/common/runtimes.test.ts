@@ -96,13 +96,14 @@ describe('a runtime\'s environment', () => {
     assert.equal('LD_LIBRARY_PATH' in engineEnvironment({ platform, arch, environment: { PEFT_LAB_DATA: path.join(data, 'none'), XDG_DATA_HOME: path.join(data, 'none') } }), false);
   });
 
-  it('asks for large pages on Linux, beside what the user tunes, unless the user says otherwise', t => {
+  it('asks for large pages on Linux, beside what the user tunes, unless much trains or the user says otherwise', t => {
     const data = temporaryFolder(t);
-    const tunables = (on: NodeJS.Platform, given?: string) =>
-      engineEnvironment({ platform: on, arch, environment: { PEFT_LAB_DATA: data, XDG_DATA_HOME: data, ...given !== undefined && { GLIBC_TUNABLES: given } } })['GLIBC_TUNABLES'];
+    const tunables = (on: NodeJS.Platform, given?: string, trainable = 0) =>
+      engineEnvironment({ trainable, platform: on, arch, environment: { PEFT_LAB_DATA: data, XDG_DATA_HOME: data, ...given !== undefined && { GLIBC_TUNABLES: given } } })['GLIBC_TUNABLES'];
     assert.equal(tunables('linux'), 'glibc.malloc.hugetlb=1');
     assert.equal(tunables('linux', 'glibc.malloc.arena_max=1'), 'glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1');
     assert.equal(tunables('linux', 'glibc.malloc.hugetlb=0'), 'glibc.malloc.hugetlb=0');
+    assert.equal(tunables('linux', undefined, 86e6), undefined);
     assert.equal(tunables('darwin'), undefined);
   });
 });
