@@ -17,8 +17,8 @@ import path from 'node:path';
 import readline from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { build } from 'esbuild';
-import { common, natives, root } from '../esbuild.mjs';
+import { root } from '../esbuild.mjs';
+import { bundle } from './bundle.mjs';
 
 const bench = path.dirname(fileURLToPath(import.meta.url));
 const { values } = parseArgs({
@@ -35,7 +35,7 @@ const { values } = parseArgs({
 const timeLimit = 600_000;
 const agreeingStep = 10;
 
-await bundleStep();
+await bundle();
 const { engineEnvironment } = createRequire(import.meta.url)(path.join(root, 'dist/bench/runtimes.cjs'));
 const python = values.python ?? madePython();
 const scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'peft-lab-bench-'));
@@ -175,13 +175,6 @@ function commit() {
   } catch {
     return null;
   }
-}
-
-async function bundleStep() {
-  await build({
-    ...common(), entryPoints: { step: path.join(bench, 'step.ts'), runtimes: path.join(root, 'src/common/runtimes.ts') }, outdir: 'dist/bench', platform: 'node', format: 'cjs', target: 'node20',
-    external: natives, mainFields: ['module', 'main'], outExtension: { '.js': '.cjs' },
-  });
 }
 
 /** Built from bench/without-avx512.c. */

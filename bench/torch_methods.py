@@ -1,19 +1,23 @@
 """The methods of the bench in PyTorch: timm's Vision Transformer, HF PEFT's LoRA, the others from their formulas."""
+import copy
+
 import timm
 import torch
 from torch import nn
 
 
 class AdaptMlp(nn.Module):
-    """MLP(LayerNorm(h)) + s (W_up Dropout(ReLU(W_down h + b_down)) + b_up), standing where timm has norm2 and mlp."""
+    """DP(MLP(LayerNorm(h))) + DP'(s (W_up Dropout(ReLU(W_down h + b_down)) + b_up)), standing where timm has norm2, mlp and drop_path2."""
 
-    def __init__(self, norm: nn.Module, mlp: nn.Module, width: int, dropout: float, bottleneck: int = 64, scale: float = 0.1):
+    def __init__(self, block: nn.Module, width: int, dropout: float, bottleneck: int = 64, scale: float = 0.1):
         super().__init__()
-        self.norm, self.mlp, self.scale, self.dropout = norm, mlp, scale, nn.Dropout(dropout)
+        self.norm, self.mlp, self.drop_path, self.own_drop_path = block.norm2, block.mlp, block.drop_path2, copy.deepcopy(block.drop_path2)
+        self.scale, self.dropout = scale, nn.Dropout(dropout)
         self.down_proj, self.up_proj = nn.Linear(width, bottleneck), nn.Linear(bottleneck, width)
 
     def forward(self, h):
-        return self.mlp(self.norm(h)) + self.scale * self.up_proj(self.dropout(torch.relu(self.down_proj(h))))
+        own = self.scale * self.up_proj(self.dropout(torch.relu(self.down_proj(h))))
+        return self.drop_path(self.mlp(self.norm(h))) + self.own_drop_path(own)
 
 
 class PromptedBlock(nn.Module):
@@ -37,8 +41,8 @@ def add_method(model: nn.Module, method: str, dropout: float) -> nn.Module:
         model = inject_adapter_in_model(LoraConfig(r=8, lora_alpha=8, lora_dropout=dropout, target_modules=['qkv']), model)
     if method == 'adaptformer':
         for block in model.blocks:
-            block.mlp = AdaptMlp(block.norm2, block.mlp, width, dropout)
-            block.norm2 = nn.Identity()
+            block.mlp = AdaptMlp(block, width, dropout)
+            block.norm2, block.drop_path2 = nn.Identity(), nn.Identity()
     if method == 'vpt-deep':
         model.blocks = nn.Sequential(*[PromptedBlock(block, 10, width, dropout) for block in model.blocks])
     trains = {
@@ -65,7 +69,10 @@ def start_as_the_study(model: nn.Module, method: str) -> None:
 
 @torch.no_grad()
 def load_adapter(model: nn.Module, method: str, tensors: dict) -> None:
-    """Values of the method's own tensors by PEFT Lab's names."""
+    """Values by PEFT Lab's names: of what the method adds, and of timm's own tensors where they are among them."""
+    for name, parameter in model.named_parameters():
+        if name in tensors:
+            parameter.copy_(tensors[name])
     for i, block in enumerate(model.blocks):
         if method == 'lora':
             block.attn.qkv.lora_A['default'].weight.copy_(tensors[f'blocks.{i}.attn.lora.lora_a.weight'])
@@ -75,3 +82,39 @@ def load_adapter(model: nn.Module, method: str, tensors: dict) -> None:
                 getattr(block.mlp, name).load_state_dict({k: tensors[f'blocks.{i}.ft_mlp_module.{name}.{k}'] for k in ('weight', 'bias')})
         if method == 'vpt-deep':
             block.prompts.copy_(tensors['vpt.prompt_embeddings'][i])
+
+
+class GivenMask(nn.Module):
+    """Dropout or drop path with a mask from outside, `mask`, that is set before each step: 1 keeps."""
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate, self.mask = rate, None
+
+    def forward(self, x):
+        return x * self.mask / (1 - self.rate) if self.training else x
+
+
+def take_masks(model: nn.Module, method: str, rates: dict) -> dict:
+    """Puts a GivenMask in place of whatever drops something, and returns them by PEFT Lab's names of the masks; `rates` by these."""
+    places = {}
+    for i, wrapped in enumerate(model.blocks):
+        block = wrapped.block if method == 'vpt-deep' else wrapped
+        places[f'drop-path/blocks.{i}.attention'] = block, 'drop_path1'
+        places[f'drop-path/blocks.{i}.mlp'] = (block.mlp, 'drop_path') if method == 'adaptformer' else (block, 'drop_path2')
+        if method == 'adaptformer':
+            places[f'drop-path/blocks.{i}.ft_mlp_module'] = block.mlp, 'own_drop_path'
+            places[f'dropout/blocks.{i}.ft_mlp_module'] = block.mlp, 'dropout'
+        if method == 'lora':
+            places[f'dropout/blocks.{i}.attn.lora'] = block.attn.qkv.lora_dropout, 'default'
+        if method == 'vpt-deep':
+            places[f'dropout/blocks.{i}.vpt'] = wrapped, 'dropout'
+    given = {name: GivenMask(rate) for name, rate in rates.items()}
+    for name, (module, attribute) in places.items():
+        if name in given:
+            module.register_module(attribute, given[name])
+        elif not isinstance(getattr(module, attribute), nn.Identity):
+            raise ValueError(f'{method}: there is no mask for {name}')
+    if missing := given.keys() - places.keys():
+        raise ValueError(f'{method}: no place for the masks {sorted(missing)}')
+    return given
