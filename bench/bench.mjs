@@ -61,10 +61,10 @@ async function compare({ model, batch, method }) {
   const settings = ['--arch', model, '--method', method, '--batch', String(batch), '--threads', values.threads];
   const exporter = side('export', process.execPath, [path.join(root, 'dist/bench/step.cjs'), ...settings, '--engine', values.engine]);
   await exporter.ask(`export ${tensors}`);
-  const { operations, trainable } = await exporter.ask('arithmetic');
+  const { operations } = await exporter.ask('arithmetic');
   const ourRates = (await exporter.ask('rates')).rates;
   await exporter.end();
-  const ours = side('ours', process.execPath, [path.join(root, 'dist/bench/step.cjs'), ...settings, '--engine', values.engine], { env: engineEnvironment({ environment, trainable }) });
+  const ours = side('ours', process.execPath, [path.join(root, 'dist/bench/step.cjs'), ...settings, '--engine', values.engine], { env: engineEnvironment({ environment }) });
   await ours.turn(2); // alone: it looks whether the machine is idle
   const torch = side('PyTorch', python, [path.join(bench, 'torch_step.py'), ...settings, '--tensors', tensors]);
   await torch.turn(2);

@@ -16,7 +16,6 @@ import { trace } from '../src/engine/graph/trace';
 import type { EngineId, HostTensors, Program, Recompute, Session, Weights } from '../src/engine/program';
 import { tf } from '../src/engine/tfjs';
 import { writeSafetensors } from '../src/interop/safetensors';
-import { countParameters } from '../src/peft/count';
 import { findMethod } from '../src/peft/registry';
 import { frozenTensors, initialState, prepareModel, type Model } from '../src/train/model';
 import { optimizerScalars } from '../src/train/optimizer';
@@ -77,7 +76,7 @@ async function main(): Promise<void> {
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const [command, argument] = line.split(' ');
     if (command === 'rates') answer({ rates: await productRates(model) });
-    else if (command === 'arithmetic') answer({ operations: await arithmeticOf(model, start().base), parts, trainable: countParameters(model).trainable });
+    else if (command === 'arithmetic') answer({ operations: await arithmeticOf(model, start().base), parts });
     else if (command === 'export') {
       const [{ base, state }, images] = [start(), feedsOf(model, plan, 0).patches];
       await writeSafetensors(argument!, { ...base, ...Object.fromEntries(model.tensors.map(({ name }) => [name, state[name]!])), patches: images });

@@ -110,25 +110,27 @@ export function runtimeEnvironment(runtime: Runtime, { environment = process.env
  * name for two versions of CUDA (libcudnn.so.9); then neither is on the library path: TensorFlow's find theirs by the
  * paths that they carry, and those of ONNX Runtime are loaded by path (engine/nvidia-libraries.ts).
  */
-export function engineEnvironment({ trainable = 0, ...search }: RuntimeSearch & { /** Parameters that train. */ trainable?: number } = {}): NodeJS.ProcessEnv {
+export function engineEnvironment(search: RuntimeSearch = {}): NodeJS.ProcessEnv {
   const { environment = process.env, platform = process.platform } = search;
   const runtimes = runtimeKinds.flatMap(kind => findRuntime(kind, search) ?? []);
   const inConflict = runtimes.filter(runtime => runtime.gpu).length > 1;
   return runtimes.toReversed().reduce<NodeJS.ProcessEnv>((sum, runtime) => {
     const libraries = inConflict ? [] : runtime.libraries;
     return { ...sum, ...runtimeEnvironment({ ...runtime, libraries }, { environment: sum, platform }) };
-  }, platform === 'linux' && trainable <= mostForLargePages ? withLargePages(environment) : environment);
+  }, platform === 'linux' ? withMemoryTunables(environment) : environment);
 }
 
 /**
- * Memory in pages of 2 MiB, where the system gives them to who asks, takes 5 to 7 % off a step on a processor; but not where large
- * state comes and goes with every step, whose pages have to be found and cleared: full fine-tuning of ViT-B/16 took half as long again (bench/results).
+ * How glibc gives memory to a process that does the same work over and over, where the user says nothing else: pages of 2 MiB,
+ * where the system gives them to who asks, and freed memory is kept for the next step instead of being given back and cleared
+ * anew. A step on a processor takes 5 to 7 % less time with either, at the same peak (bench/results).
  */
-const mostForLargePages = 4e6;
+const memoryTunables = { 'glibc.malloc.hugetlb': 1, 'glibc.malloc.mmap_threshold': 32 * 2 ** 20, 'glibc.malloc.trim_threshold': 2 ** 40 };
 
-function withLargePages(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
-  const { GLIBC_TUNABLES: tunables = '' } = environment;
-  return tunables.includes('malloc.hugetlb') ? environment : { ...environment, GLIBC_TUNABLES: [tunables, 'glibc.malloc.hugetlb=1'].filter(Boolean).join(':') };
+function withMemoryTunables(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const { GLIBC_TUNABLES: given = '' } = environment;
+  const own = Object.entries(memoryTunables).filter(([name]) => !given.includes(`${name}=`)).map(([name, value]) => `${name}=${value}`);
+  return { ...environment, GLIBC_TUNABLES: [given, ...own].filter(Boolean).join(':') };
 }
 
 function tensorflowEnvironment(runtime: Runtime, environment: NodeJS.ProcessEnv): Record<string, string> {

@@ -9,8 +9,6 @@ export interface Launcher {
 export interface StartOptions {
   /** Engines that failed in this trial since the launcher began: `auto` does without them. */
   avoid?: readonly EngineId[];
-  /** Parameters that train: how the worker's memory is asked for depends on it. */
-  trainable?: number;
 }
 
 export interface RunningTrial {

@@ -34,9 +34,9 @@ export function localLauncher({
 }: LocalOptions): Launcher {
   const patience = { stuckTicks: Math.ceil(stuckMilliseconds / CHECK_MILLISECONDS), cancelMilliseconds };
   return {
-    start(trialFolder, { avoid = [], trainable = 0 } = {}) {
+    start(trialFolder, { avoid = [] } = {}) {
       const left = runningAttempt(trialFolder);
-      const running = left ? join(left) : spawnWorker(trialFolder, { worker, executable, threads, avoid, trainable });
+      const running = left ? join(left) : spawnWorker(trialFolder, { worker, executable, threads, avoid });
       return watch(trialFolder, running, patience);
     },
   };
@@ -49,9 +49,9 @@ interface WorkerProcess {
   signal(signal: NodeJS.Signals): void;
 }
 
-interface SpawnOptions { worker: string; executable: string; threads: number | undefined; avoid: readonly string[]; trainable: number }
+interface SpawnOptions { worker: string; executable: string; threads: number | undefined; avoid: readonly string[] }
 
-function spawnWorker(trialFolder: string, { worker, executable, threads, avoid, trainable }: SpawnOptions): WorkerProcess {
+function spawnWorker(trialFolder: string, { worker, executable, threads, avoid }: SpawnOptions): WorkerProcess {
   const { attempts } = trialPaths(trialFolder);
   const attempt = nextAttempt(attempts);
   const files = attemptPaths(trialPaths(trialFolder).attempt(attempt));
@@ -60,7 +60,7 @@ function spawnWorker(trialFolder: string, { worker, executable, threads, avoid, 
   try {
     const child = spawn(executable, [worker, trialFolder], {
       stdio: ['ignore', log, log], windowsHide: true,
-      env: { ...engineEnvironment({ trainable }), ...threads !== undefined && { PEFT_LAB_THREADS: String(threads) }, PEFT_LAB_AVOID_ENGINES: avoid.join(',') },
+      env: { ...engineEnvironment(), ...threads !== undefined && { PEFT_LAB_THREADS: String(threads) }, PEFT_LAB_AVOID_ENGINES: avoid.join(',') },
       detached: process.platform !== 'win32', // a group of its own: Ctrl-C reaches it through cancel() alone
     });
     // A hint for a later launcher: without it, the worker is still watched.

@@ -35,7 +35,7 @@ export async function runTrials({ launcher, trials, folderOf, jobs, cancel, kill
   const runOnce = async (trial: Trial, avoid: readonly EngineId[]): Promise<TrialOutcome> => {
     let one: RunningTrial | undefined;
     try {
-      one = launcher.start(folderOf(trial), { avoid, trainable: trial.parameters.trainable });
+      one = launcher.start(folderOf(trial), { avoid });
       running.add(one);
       return await one.ended;
     } catch (error) {
