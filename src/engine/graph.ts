@@ -16,6 +16,7 @@ import { optimize } from './graph/passes';
 import { recompute } from './graph/recompute';
 import { trace } from './graph/trace';
 import { machineIsIdle } from './idle';
+import { runUncopied, sparesCopies } from './onnx/uncopied';
 import { updateName, writeOnnx } from './onnx/write';
 import type { HostTensor, HostTensors, Program, Session, SessionOptions, Weights } from './program';
 
@@ -26,7 +27,7 @@ type OrtSession = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
 /** Where nobody predicted what memory a session takes, weights above this many bytes are fed rather than built in. */
 const smallWeights = 64 * 2 ** 20;
 
-/** onnxruntime-node returns a copy of every output, of those too that it was given the memory for; so many bytes of them may lie about. */
+/** So many bytes of the copies that onnxruntime-node makes of outputs, where it cannot be spared them, may lie about. */
 const largestGarbage = 128 * 2 ** 20;
 
 export async function openGraph(options: SessionOptions): Promise<Session> {
@@ -44,7 +45,7 @@ export async function openGraph(options: SessionOptions): Promise<Session> {
       const program = await find(name);
       checkFeeds(name, options.programs[name]!.feeds, feeds);
       const fetched = await runStep(ort, program, { feeds, state, constants });
-      garbage += program.changedBytes;
+      garbage += program.copiedBytes;
       if (garbage > largestGarbage) {
         collectGarbage();
         garbage = 0;
@@ -78,15 +79,18 @@ interface Compiled {
   inputs: { feeds: string[]; state: string[]; constants: string[] };
   updates: { name: string; inPlace: boolean }[];
   fetches: Map<string, readonly number[]>;
-  /** Of state that it changes. */
-  changedBytes: number;
+  /** Nothing of a run is copied; else, of the state that it changes, so many bytes. */
+  uncopied: boolean;
+  copiedBytes: number;
 }
 
 async function compile(ort: Ort, program: Program, options: SessionOptions): Promise<Compiled> {
   const optimized = optimize(await trace({ program, state: options.state, constants: options.constants }), { without: passesLeftOut() });
   const traced = inPrecision(recompute(optimized, options.recompute ?? 'off'), options.precision ?? 'f32');
-  const weights = weightsOf(options);
-  const model = writeOnnx(traced, { where: 'engine graph', constants: options.constants, constantsAs: weights === 'fed' ? 'feeds' : 'external' });
+  const [weights, uncopied] = [weightsOf(options), await sparesCopies(ort)];
+  const model = writeOnnx(traced, {
+    where: 'engine graph', constants: options.constants, constantsAs: weights === 'fed' ? 'feeds' : 'external', unreturnable: uncopied,
+  });
   const session = await ort.InferenceSession.create(model, {
     ...sessionOptions({ threads: options.threads, spin: await machineIsIdle() }),
     ...weights === 'built-in' && { externalData: externalConstants(traced, options.constants) },
@@ -97,7 +101,8 @@ async function compile(ort: Ort, program: Program, options: SessionOptions): Pro
     inputs: sortInputs(traced, session.inputNames),
     updates: [...traced.updates.keys()].map(name => ({ name, inPlace: inPlace.has(name) })),
     fetches: new Map([...traced.fetches].map(([name, { shape }]) => [name, shape])),
-    changedBytes: 4 * [...traced.updates.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
+    uncopied,
+    copiedBytes: uncopied ? 0 : 4 * [...traced.updates.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
   };
 }
 
@@ -141,7 +146,7 @@ interface StepInputs {
   constants: Record<string, OrtTensor>;
 }
 
-async function runStep(ort: Ort, { session, inputs, updates, fetches }: Compiled, { feeds, state, constants }: StepInputs): Promise<HostTensors> {
+async function runStep(ort: Ort, { session, inputs, updates, fetches, uncopied }: Compiled, { feeds, state, constants }: StepInputs): Promise<HostTensors> {
   const given: Record<string, OrtTensor> = {};
   for (const name of inputs.feeds) given[name] = toOrt(ort, feeds[name]!);
   for (const name of inputs.state) given[name] = state.current(name);
@@ -150,7 +155,8 @@ async function runStep(ort: Ort, { session, inputs, updates, fetches }: Compiled
   for (const { name, inPlace } of updates) wanted[updateName(name)] = inPlace ? state.current(name) : state.spare(name);
   const results = new Map([...fetches].map(([name, shape]) => [name, { shape, data: new Float32Array(sizeOf(shape)) }]));
   for (const [name, result] of results) wanted[name] = toOrt(ort, result);
-  await session.run(given, wanted);
+  if (uncopied) await runUncopied(session, given, wanted);
+  else await session.run(given, wanted);
   for (const { name, inPlace } of updates) if (!inPlace) state.swap(name);
   return Object.fromEntries(results);
 }

@@ -51,7 +51,7 @@ export type PartsUsed = Omit<Parts, 'bytes'>;
 const cacheSized = 2.5 * 2 ** 20;
 
 /** How many times the bytes of what trains the activations of a part should have, for the adding up to be worth it. */
-const worthAdding = 12;
+const worthAdding = 1.5;
 
 /** How many times more weights are held when they are built in: 2.3 times by the programs that train (bench/results), and the evaluation's lays them out once more. */
 const copiesBuiltIn = 3.5;

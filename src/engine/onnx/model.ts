@@ -25,6 +25,12 @@ export interface OnnxTensor {
   type: OnnxType;
 }
 
+/** A list of tensors. */
+export interface OnnxSequence {
+  name: string;
+  sequenceOf: OnnxType;
+}
+
 export interface OnnxInitializer extends OnnxTensor {
   data: Float32Array | Uint8Array | Uint16Array | BigInt64Array;
   /** Left out of the model, which then names a file with these bytes alone: the tensor's name. */
@@ -35,7 +41,7 @@ export interface OnnxGraph {
   nodes: readonly OnnxNode[];
   initializers: readonly OnnxInitializer[];
   inputs: readonly OnnxTensor[];
-  outputs: readonly OnnxTensor[];
+  outputs: readonly (OnnxTensor | OnnxSequence)[];
 }
 
 /** Operator set 18, IR version 8: read by every ONNX Runtime since 1.14. */
@@ -83,9 +89,10 @@ function encodeInitializer({ name, shape, type, data, isExternal = false }: Onnx
   });
 }
 
-function encodeValueInfo({ name, shape, type }: OnnxTensor) {
+function encodeValueInfo(value: OnnxTensor | OnnxSequence) {
   return create(ValueInfoProtoSchema, {
-    name,
-    type: { tensorType: { elemType: dataTypes[type], shape: { dim: shape.map(d => ({ dimValue: BigInt(d) })) } } },
+    name: value.name,
+    type: 'sequenceOf' in value ? { sequenceType: { elemType: { tensorType: { elemType: dataTypes[value.sequenceOf] } } } }
+      : { tensorType: { elemType: dataTypes[value.type], shape: { dim: value.shape.map(d => ({ dimValue: BigInt(d) })) } } },
   });
 }

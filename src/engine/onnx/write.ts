@@ -7,6 +7,7 @@ import { GraphBuilder } from './builder';
 import type { OnnxNode, OnnxTensor } from './model';
 import { encodeModel } from './model';
 import { floatType, operators, type Operator } from './operators';
+import { unreturnable } from './uncopied';
 
 /** What a runtime's kernels ask for. */
 export interface Dialect {
@@ -29,6 +30,8 @@ export interface WriteOptions {
    * feeds are shared between models and not copied.
    */
   constantsAs: 'initializers' | 'external' | 'feeds';
+  /** Begins the outputs with one that a run asks for so as to be spared copies of the others; see uncopied.ts. */
+  unreturnable?: boolean;
 }
 
 /** The model and how its inputs and outputs are called: a feed, state or constant by its own name, an update as `name'`. */
@@ -47,8 +50,11 @@ export function writeOnnx(trace: Trace, options: WriteOptions): Uint8Array {
     operator(graph, node.inputs.map(nameOf), node).forEach((name, i) => names.set(node.outputs[i]!, name));
   }
   const { outputs, nodes } = nameOutputs(trace, graph, nameOf);
+  const first = options.unreturnable ? unreturnable : { outputs: [], nodes: [] };
   // ONNX Runtime walks back from the last leaf and takes the latest input first: in reverse, the list runs in our order.
-  return encodeModel({ nodes: [...nodes].reverse(), initializers: [...graph.initializers.values()], inputs, outputs });
+  return encodeModel({
+    nodes: [...first.nodes, ...[...nodes].reverse()], initializers: [...graph.initializers.values()], inputs, outputs: [...first.outputs, ...outputs],
+  });
 }
 
 export function updateName(state: string): string {
