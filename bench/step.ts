@@ -54,7 +54,7 @@ async function main(): Promise<void> {
   let step = 0;
   const start = () => { // made when asked for: nothing but the session holds it during the steps
     const base = randomBackbone(model);
-    return { base, state: initialState(model, { base, seed: 1 }) };
+    return { base, state: initialState(model, { base, takesBase: true, seed: 1 }) };
   };
   const open = () => {
     const { base, state } = start();

@@ -186,7 +186,7 @@ class StateBuffers {
   }
 
   read(): HostTensors {
-    return Object.fromEntries([...this.buffers].map(([name, { current }]) => [name, { shape: current.dims, data: Float32Array.from(current.data as Float32Array) }]));
+    return Object.fromEntries([...this.buffers].map(([name, { current }]) => [name, { shape: current.dims, data: current.data as Float32Array }]));
   }
 
   write(values: HostTensors): void {

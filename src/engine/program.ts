@@ -63,7 +63,7 @@ export type Recompute = 'off' | 'attention' | 'blocks';
 export interface Session {
   /** Runs one program; its state changes stay in the engine. Errors: unknown program, missing feed, wrong shape. */
   call(program: string, feeds: HostTensors): Promise<HostTensors>;
-  /** A copy of the state. */
+  /** The state, valid until the next call or write: it may lie where the engine computes. Copy what shall outlast that. */
   readState(): Promise<HostTensors>;
   /** Overwrites state by name; names left out keep their value. */
   writeState(values: HostTensors): Promise<void>;

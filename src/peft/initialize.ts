@@ -1,4 +1,4 @@
-/** First values of an adapter: base tensors are copied, the others made by (seed, name), whatever else is made. */
+/** First values of an adapter: base tensors are copied or taken, the others made by (seed, name), whatever else is made. */
 import { normals, streamKey, uniform, type StreamKey } from '../common/random';
 import type { HostTensor, HostTensors } from '../engine/program';
 import type { TensorDeclaration } from './method';
@@ -6,6 +6,8 @@ import type { AdapterTensor } from './trainable';
 
 export interface InitializeOptions {
   base: HostTensors;
+  /** Base tensors that train are not copied: nobody needs the backbone as it was once these have changed. */
+  takesBase?: boolean;
   seed: number;
   /** Gradients of the first batches by base tensor; those that `gradientsNeeded` names. Absent: not known yet, zeros stand in. */
   gradients?: HostTensors;
@@ -13,7 +15,7 @@ export interface InitializeOptions {
 
 export function initialize(tensors: readonly AdapterTensor[], options: InitializeOptions): HostTensors {
   return Object.fromEntries(tensors.map(tensor => [
-    tensor.name, tensor.source === 'base' ? copyOf(options.base, tensor.name) : draw(tensor, options),
+    tensor.name, tensor.source === 'base' ? startOfBase(tensor.name, options) : draw(tensor, options),
   ]));
 }
 
@@ -32,8 +34,9 @@ export function gradientBatches(tensors: readonly AdapterTensor[]): number {
   return Math.max(1, ...tensors.map(tensor => (tensor.source !== 'base' && tensor.initial.kind === 'computed' ? tensor.initial.gradientBatches ?? 1 : 1)));
 }
 
-function copyOf(base: HostTensors, name: string): HostTensor {
-  return { shape: base[name]?.shape ?? [], data: Float32Array.from(valuesOf(base, name, 'the backbone has')) };
+function startOfBase(name: string, { base, takesBase = false }: InitializeOptions): HostTensor {
+  const data = valuesOf(base, name, 'the backbone has');
+  return { shape: base[name]!.shape, data: takesBase ? data : data.slice() };
 }
 
 function valuesOf(tensors: HostTensors, name: string, whoHas: string): Float32Array {

@@ -1,6 +1,6 @@
 /** Measures an adapter's parity certificate on a batch of images; see peft/certificate.ts for what its numbers mean. */
 import { UserError } from '../common/errors';
-import type { Engine, HostTensors, Program, Session } from '../engine/program';
+import type { Engine, HostTensor, HostTensors, Program, Session } from '../engine/program';
 import type { ParityCertificate } from '../peft/certificate';
 import { foldAdapter } from '../peft/fold';
 import type { ModelSpec } from './model';
@@ -42,7 +42,8 @@ export async function certify(options: CertifyOptions): Promise<ParityCertificat
     if (folded instanceof UserError) return { ...known, merge: null, unmerge: null, cannotMerge: folded.what };
     const merged = await logits('plain', folded);
     const frozen = await logits('plain', { ...folded, ...base });
-    const unmerged = await logits('plain', { ...folded, ...unfold(folded, base, changed) });
+    for (const name of changed) await session.writeState({ [name]: unfold(folded[name]!, base[name]!) });
+    const unmerged = await classify(session, 'plain', options);
     return { ...known, merge: largestDifference(adapted, merged), unmerge: largestDifference(frozen, unmerged), cannotMerge: null };
   } finally {
     await session.dispose();
@@ -64,12 +65,9 @@ function changedNames(base: HostTensors, folded: HostTensors | UserError, traine
   return Object.keys(base).filter(name => after[name] !== undefined && after[name].data !== base[name]!.data);
 }
 
-/** The merged weights less the change, each step rounded to float32, as when a merge is undone in place. */
-function unfold(folded: HostTensors, base: HostTensors, changed: readonly string[]): HostTensors {
-  return Object.fromEntries(changed.map(name => {
-    const [after, before] = [folded[name]!, base[name]!];
-    return [name, { shape: before.shape, data: Float32Array.from(after.data, (value, i) => value - Math.fround(value - before.data[i]!)) }];
-  }));
+/** The merged weight less the change, each step rounded to float32, as when a merge is undone in place. */
+function unfold(after: HostTensor, before: HostTensor): HostTensor {
+  return { shape: before.shape, data: Float32Array.from(after.data, (value, i) => value - Math.fround(value - before.data[i]!)) };
 }
 
 async function classify(session: Session, program: string, { model, patches, images }: CertifyOptions): Promise<Float32Array> {

@@ -41,11 +41,23 @@ export interface TrialWork {
 export async function trainAndRecord(work: TrialWork): Promise<void> {
   work.onEvent({ type: 'phase', time: Date.now(), phase: 'preparing' });
   const warnings = openWarnings(work);
-  const prepared = await prepare(work, warnings.add);
+  const finished = await prepareAndTrain(work, warnings);
   try {
-    await recordResult(work, { ...prepared, ...await trainAndEvaluate(work, prepared), warnings });
+    await recordResult(work, finished);
   } finally {
-    await prepared.data.close();
+    await finished.data.close();
+  }
+}
+
+/** Nothing that it returns refers to the session, and so to the training's memory. */
+async function prepareAndTrain(work: TrialWork, warnings: Warnings): Promise<Finished> {
+  const prepared = await prepare(work, warnings.add);
+  const { model, data, prefix } = prepared;
+  try {
+    return { model, data, prefix, warnings, ...await trainAndEvaluate(work, prepared) };
+  } catch (error) {
+    await data.close();
+    throw error;
   }
 }
 
@@ -141,7 +153,7 @@ interface StartOptions {
 
 /** By seed, with a head from texts where there is one, or from the adapter that the recipe names. */
 async function startingState({ trial, model, backbone, warn }: StartOptions): Promise<HostTensors> {
-  const state = { ...initialState(model, { base: backbone.tensors, seed: trial.recipe.seed }), ...await startingHead(trial) };
+  const state = { ...initialState(model, { base: backbone.tensors, takesBase: true, seed: trial.recipe.seed }), ...await startingHead(trial) };
   if (trial.recipe.init === undefined) return state;
   const adapter = await loadAdapter(trial.recipe.init);
   checkBackbone(adapter, backbone);
@@ -232,6 +244,7 @@ async function certifyOrWarn({ opened, engine: { engine: own, threads } }: Trial
   const batches = data.evaluated.test ?? data.evaluated.validation ?? data.train;
   const engine = opened.trial.recipe.precision === 'f32' ? own : engines.graph;
   try {
+    collectGarbage(); // what the training held: moments, sums, the frozen weights
     const [{ tensors: base }, { tensors: reloaded }] = [await loadTrialBackbone(opened.trial), await loadAdapter(opened.adapterFolder)];
     for await (const { patches, count: images } of batches.inOrder({ batchSize: certifiedImages, only: batches.usable.slice(0, certifiedImages).map((_, i) => i) })) {
       return await certify({ model: { ...model, batch: certifiedImages }, base, trained, reloaded, patches, images, imagesFrom: 'data set', engine, threads });

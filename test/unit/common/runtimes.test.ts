@@ -96,15 +96,13 @@ describe('a runtime\'s environment', () => {
     assert.equal('LD_LIBRARY_PATH' in engineEnvironment({ platform, arch, environment: { PEFT_LAB_DATA: path.join(data, 'none'), XDG_DATA_HOME: path.join(data, 'none') } }), false);
   });
 
-  it('says on Linux how memory is given, beside what the user says', t => {
+  it('asks for large pages on Linux, beside what the user tunes, unless the user says otherwise', t => {
     const data = temporaryFolder(t);
     const tunables = (on: NodeJS.Platform, given?: string) =>
       engineEnvironment({ platform: on, arch, environment: { PEFT_LAB_DATA: data, XDG_DATA_HOME: data, ...given !== undefined && { GLIBC_TUNABLES: given } } })['GLIBC_TUNABLES'];
-    const kept = 'glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=1099511627776';
-    assert.equal(tunables('linux'), `glibc.malloc.hugetlb=1:${kept}`);
-    assert.equal(tunables('linux', 'glibc.malloc.arena_max=1'), `glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1:${kept}`);
-    assert.equal(tunables('linux', 'glibc.malloc.hugetlb=0'), `glibc.malloc.hugetlb=0:${kept}`);
-    assert.equal(tunables('linux', tunables('linux')), tunables('linux'));
+    assert.equal(tunables('linux'), 'glibc.malloc.hugetlb=1');
+    assert.equal(tunables('linux', 'glibc.malloc.arena_max=1'), 'glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1');
+    assert.equal(tunables('linux', 'glibc.malloc.hugetlb=0'), 'glibc.malloc.hugetlb=0');
     assert.equal(tunables('darwin'), undefined);
   });
 });

@@ -52,7 +52,7 @@ describe('products in f16', () => {
     const progress: Pick<Progress, 'lossScale'> = { lossScale: { scale: 2 ** 40, finiteSteps: 0, skipped: 0 } };
     const inner = await open(model);
     const session = scaleLoss(inner, ['train'], progress);
-    const before = await session.readState();
+    const before = structuredClone(await session.readState());
     const { loss, finite } = await step(session, model, progress, 0);
     assert.ok(Number.isFinite(loss!.data[0]) && finite!.data[0] === 0);
     assert.deepEqual(await session.readState(), before);

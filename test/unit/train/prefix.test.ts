@@ -63,7 +63,7 @@ describe('the frozen prefix', () => {
         const feeds = { ...targetFeeds(labels, { classes, labelSmoothing: 0, classWeights: null }), ...masksOf(model), ...optimizerScalars({ step: 0, learningRate: 1e-2, weightDecay: 1e-4 }) };
         const { prefix: trained } = await session.call('trainingPrefix', { patches });
         await session.call('trainCached', { ...feeds, patches: trained! });
-        const own = await session.readState();
+        const own = structuredClone(await session.readState());
         await session.writeState(state);
         await session.call('train', { ...feeds, patches });
         const plain = await session.readState();
