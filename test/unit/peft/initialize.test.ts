@@ -31,12 +31,14 @@ describe('initialize', () => {
     assert.notDeepEqual(draw('linear', {}, 2)['head.weight'], draw('linear', {}, 1)['head.weight']);
   });
 
-  it('copies base tensors that train, so that training does not write into the backbone', () => {
+  it('copies base tensors that train, so that training does not write into the backbone, unless it may take them', () => {
     const base = tinyBackbone();
     const tensors = trainableTensors({ architecture: tinyArchitecture, method: findMethod('bitfit'), options: {}, classes: 3 });
     const state = initialize(tensors, { base, seed: 1 });
     assert.deepEqual(state['norm.bias'], base['norm.bias']);
     assert.notEqual(state['norm.bias']!.data, base['norm.bias']!.data);
+    const taken = initialize(tensors, { base, takesBase: true, seed: 1 });
+    assert.equal(taken['norm.bias']!.data, base['norm.bias']!.data);
   });
 });
 
