@@ -4,8 +4,7 @@
  * Sets outlive their stream, for the next of the same shape: tens of megabytes each, they are not left to the collector.
  */
 import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
-import { fillKeepMask, streamKey } from '../common/random';
-import { openOrder, type StepSamples } from './batch-order';
+import { drawMask, openOrder, type StepSamples } from './batch-order';
 import { sendError, transferList, type BatchBuffers, type BatchMessage, type FromLoader, type LoaderOptions, type RecordSource, type StreamPlan, type ToLoader } from './batch-protocol';
 import type { Pixels } from './decode';
 import { openBufferPool, type BufferPool } from './buffer-pool';
@@ -119,7 +118,7 @@ async function* makeBatches({ stream, pool, plan, options, prepared, records }: 
     const samples = order(step);
     if (records) fillRecords(samples, { records, batch, out: buffers.patches });
     else await fillPatches({ samples, patches: buffers.patches, patchifier, plan, options, prepared });
-    for (const { name, rate } of plan.masks) fillKeepMask(buffers.masks[name]!, rate, streamKey(options.seed, 'mask', name, step));
+    for (const mask of plan.masks) drawMask(buffers.masks[mask.name]!, mask, { seed: options.seed, step });
     yield { ...buffers, ...describeSamples(samples, { plan, options, prepared }), step, columns: records?.columns ?? 3 * options.patch ** 2 };
   }
 }

@@ -1,5 +1,6 @@
-/** Which samples a step sees: a function of seed and step alone, so that training can start at any of them. */
-import { permutation, streamKey } from '../common/random';
+/** Which samples and masks a step sees: functions of seed and step alone, so that training can start at any of them. */
+import { fillKeepMask, permutation, streamKey } from '../common/random';
+import type { MaskPlan } from './batch-protocol';
 
 export interface OrderOptions {
   samples: number;
@@ -29,4 +30,9 @@ export function openOrder(options: OrderOptions): (step: number) => StepSamples 
     known = epoch;
     return { epoch, indices: order.slice(start, start + batchSize) };
   };
+}
+
+/** Fills `mask` with those elements that the step keeps (1) and drops (0). */
+export function drawMask(mask: Uint8Array, { name, rate }: MaskPlan, { seed, step }: { seed: number; step: number }): void {
+  fillKeepMask(mask, rate, streamKey(seed, 'mask', name, step));
 }

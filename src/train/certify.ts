@@ -42,6 +42,7 @@ export async function certify(options: CertifyOptions): Promise<ParityCertificat
     if (folded instanceof UserError) return { ...known, merge: null, unmerge: null, cannotMerge: folded.what };
     const merged = await logits('plain', folded);
     const frozen = await logits('plain', { ...folded, ...base });
+    // One at a time: all of them are another backbone.
     for (const name of changed) await session.writeState({ [name]: unfold(folded[name]!, base[name]!) });
     const unmerged = await classify(session, 'plain', options);
     return { ...known, merge: largestDifference(adapted, merged), unmerge: largestDifference(frozen, unmerged), cannotMerge: null };

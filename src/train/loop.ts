@@ -190,7 +190,7 @@ async function recordScore(
   trained.lastEvaluation = evaluated;
   if (!isBetter) return;
   progress.best = score;
-  if (run.trial.recipe.selection.epoch === 'best' && selectionSplit(run) === 'validation') trained.best = copyOf(adapterOf(run.model, await run.session.readState()));
+  if (run.trial.recipe.selection.epoch === 'best' && selectionSplit(run) === 'validation') trained.best = structuredClone(adapterOf(run.model, await run.session.readState()));
 }
 
 /** The split that selects: validation, or test where the study trains on both, as the study's published code did. */
@@ -207,10 +207,6 @@ function selectionValue(run: TrainRun, score: EpochScore): number {
 /** The trained tensors of a session's state, without the optimiser's. */
 export function adapterOf(model: Pick<Model, 'tensors'>, state: HostTensors): HostTensors {
   return Object.fromEntries(model.tensors.map(({ name }) => [name, state[name]!]));
-}
-
-function copyOf(tensors: HostTensors): HostTensors {
-  return Object.fromEntries(Object.entries(tensors).map(([name, { shape, data }]) => [name, { shape, data: data.slice() }]));
 }
 
 function isOver({ trial: { recipe } }: TrainRun, { evaluationsSinceBest }: Progress): boolean {

@@ -19,7 +19,7 @@ export interface TrialData {
 }
 
 export async function openTrialData(trial: Trial, samples: readonly Sample[], onEvent: (event: TrialEvent) => void): Promise<TrialData> {
-  const { recipe: { trainOn, augmentation }, evaluation, data } = trial;
+  const { recipe: { augmentation }, evaluation, data } = trial;
   const opened: Batches[] = [];
   const open = async (what: string, splits: string[], options: Partial<OpenOptions> = {}) => {
     const batches = await openSplit({ trial, samples: samples.filter(({ split }) => splits.includes(split)), what, onEvent, augmentation: [], root: data.root, ...options });
@@ -27,7 +27,7 @@ export async function openTrialData(trial: Trial, samples: readonly Sample[], on
     return batches;
   };
   try {
-    const train = await open('train', trainOn === 'train' ? ['train'] : ['train', 'validation'], { augmentation });
+    const train = await open('train', trainedSplits(trial.recipe), { augmentation });
     const evaluated: TrialData['evaluated'] = {};
     for (const split of evaluatedSplits(trial, samples)) evaluated[split] = await open(split, [split]);
     const extra: TrialData['extra'] = {};
@@ -65,6 +65,10 @@ function openSplit({ trial, samples, what, root, augmentation, onEvent }: OpenOp
     root, samples, imageSize, patch, normalization, resize, augmentation, onBadImage, seed, cacheFolder: cacheFolder(),
     onProgress: (done, total) => onEvent({ type: 'prepare', time: Date.now(), done, total, what }),
   });
+}
+
+export function trainedSplits({ trainOn }: Pick<Trial['recipe'], 'trainOn'>): string[] {
+  return trainOn === 'train' ? ['train'] : ['train', 'validation'];
 }
 
 /** What is trained on is not evaluated: nothing would be learnt from it. */
