@@ -1,7 +1,7 @@
 /** The ids of everything that can compute, and the number formats that products may be computed in. */
 
 /** By kind of hardware, fastest first as a rule; `auto` measures instead of believing this order. */
-export const engineIds = ['graph-cuda', 'tensorflow', 'graph-webgpu', 'graph', 'wasm', 'cpu'] as const;
+export const engineIds = ['graph-cuda', 'tensorflow', 'graph-webgpu', 'native', 'graph', 'wasm', 'cpu'] as const;
 export type EngineId = typeof engineIds[number];
 
 /** What a study or a command may ask for. */

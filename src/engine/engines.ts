@@ -2,6 +2,7 @@ import { UserError } from '../common/errors';
 import { openCuda } from './cuda';
 import { openEager } from './eager';
 import { openGraph } from './graph';
+import { openNative } from './native';
 import type { Engine, EngineId } from './program';
 import { openTensorflow } from './tensorflow';
 import { usesGpu } from './tensorflow/binding';
@@ -9,6 +10,7 @@ import { openWebGpu } from './webgpu';
 
 /** Every engine there is; which one trains is found by measurement (choose.ts). */
 export const engines: Record<EngineId, Engine> = {
+  native: engine({ id: 'native', deterministic: true, precisions: ['f32'], open: openNative }),
   graph: engine({ id: 'graph', deterministic: true, precisions: ['f32', 'f16'], open: openGraph }),
   'graph-webgpu': engine({ id: 'graph-webgpu', deterministic: false, ownMemory: true, precisions: ['f32', 'f16'], open: openWebGpu }),
   'graph-cuda': engine({ id: 'graph-cuda', deterministic: false, ownMemory: true, precisions: ['f32', 'tf32', 'bf16', 'f16'], open: openCuda }),

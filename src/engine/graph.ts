@@ -18,14 +18,12 @@ import { trace } from './graph/trace';
 import { machineIsIdle } from './idle';
 import { runUncopied, sparesCopies } from './onnx/uncopied';
 import { updateName, writeOnnx } from './onnx/write';
-import type { HostTensor, HostTensors, Program, Session, SessionOptions, Weights } from './program';
+import type { HostTensor, HostTensors, Program, Session, SessionOptions } from './program';
+import { placeOfWeights } from './weights';
 
 type Ort = typeof OnnxRuntime;
 type OrtTensor = InstanceType<Ort['Tensor']>;
 type OrtSession = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
-
-/** Where nobody predicted what memory a session takes, weights above this many bytes are fed rather than built in. */
-const smallWeights = 64 * 2 ** 20;
 
 /** So many bytes of the copies that onnxruntime-node makes of outputs, where it cannot be spared them, may lie about. */
 const largestGarbage = 128 * 2 ** 20;
@@ -87,7 +85,7 @@ interface Compiled {
 async function compile(ort: Ort, program: Program, options: SessionOptions): Promise<Compiled> {
   const optimized = optimize(await trace({ program, state: options.state, constants: options.constants }), { without: passesLeftOut() });
   const traced = inPrecision(recompute(optimized, options.recompute ?? 'off'), options.precision ?? 'f32');
-  const [weights, uncopied] = [weightsOf(options), await sparesCopies(ort)];
+  const [weights, uncopied] = [placeOfWeights(options), await sparesCopies(ort)];
   const model = writeOnnx(traced, {
     where: 'engine graph', constants: options.constants, constantsAs: weights === 'fed' ? 'feeds' : 'external', unreturnable: uncopied,
   });
@@ -104,11 +102,6 @@ async function compile(ort: Ort, program: Program, options: SessionOptions): Pro
     uncopied,
     copiedBytes: uncopied ? 0 : 4 * [...traced.updates.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
   };
-}
-
-function weightsOf({ weights, constants }: SessionOptions): Weights {
-  const bytes = Object.values(constants).reduce((sum, { data }) => sum + data.byteLength, 0);
-  return weights ?? (bytes > smallWeights ? 'fed' : 'built-in');
 }
 
 /** The arrays that a model with external constants is read together with, by the names of the tensors; ONNX Runtime may look at them as long as the session lives. */
