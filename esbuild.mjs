@@ -62,20 +62,30 @@ function besides(packages) {
   };
 }
 
-/** The wasm binaries that tfjs loads from a folder at run time, and the C++ sources of TensorFlow's binding. */
+/** The wasm binaries that tfjs loads from a folder at run time, and the sources of TensorFlow's binding and of the kernels. */
 function copyAssets(folder) {
   const wasm = path.dirname(require.resolve('@tensorflow/tfjs-backend-wasm/package.json'));
   fs.mkdirSync(path.resolve(root, folder), { recursive: true });
   for (const file of ['tfjs-backend-wasm.wasm', 'tfjs-backend-wasm-simd.wasm']) {
     fs.copyFileSync(path.join(wasm, 'dist', file), path.resolve(root, folder, file));
   }
-  // What `peft-lab runtime install tensorflow` compiles on the user's machine.
+  // What `peft-lab runtime install` compiles on the user's machine.
   copyFolder(path.join(path.dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json')), 'binding'), path.resolve(root, folder, 'native/binding'));
   copyFolder(path.join(path.dirname(require.resolve('node-api-headers/package.json')), 'include'), path.resolve(root, folder, 'native/node-api'));
+  copyFolder(path.join(root, 'src/engine/native/kernels'), path.resolve(root, folder, 'native/kernels'));
 }
 
+/** What is no longer there goes: every source is compiled. */
 function copyFolder(from, to) {
   fs.cpSync(from, to, { recursive: true });
+  for (const name of fs.readdirSync(to)) if (!fs.existsSync(path.join(from, name))) fs.rmSync(path.join(to, name), { recursive: true });
+}
+
+/** The native addon of the kernels, by the code that compiles it on the user's machine too. */
+async function compileKernels(folder) {
+  const outfile = path.join(root, 'dist/tools/build-kernels.cjs');
+  await build(common({ ...node, outExtension: undefined, outdir: undefined, entryPoints: ['tools/build-kernels.ts'], outfile, sourcemap: false }));
+  for (const line of await require(outfile).buildKernels(path.resolve(root, folder, 'native'))) console.error(line);
 }
 
 /** `folder` takes the place of dist/. */
@@ -90,6 +100,7 @@ export async function buildAll({ watch = false, production = false, folder = 'di
     if (watch) await (await context(options)).watch();
     else await build(options);
   }
+  await compileKernels(folder);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -3,13 +3,13 @@
  * TensorFlow's wheel and the headers of Node-API, by one call of the compiler (its binding.gyp says no more), so that
  * neither Python nor node-gyp is needed. Node-API is stable: one binding serves every Node.js, Electron's included.
  */
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { UserError } from '../common/errors';
 import { cacheFolder } from '../common/paths';
 import { compilerRemedy, findCompiler } from './platform';
+import { errorLines, runCompiler } from './run-compiler';
 
 export interface BindingOptions {
   /** The runtime's folder; TensorFlow's libraries and headers lie in `site/tensorflow`. */
@@ -50,10 +50,10 @@ export async function forgetBindings(): Promise<void> {
 
 async function compile(target: string, { folder, signal }: Pick<BindingOptions, 'folder' | 'signal'>): Promise<void> {
   const compiler = await anyCompiler();
-  const { code, words } = await runCompiler(compiler, compilerArguments(folder, target), signal);
+  const { code, words } = await runCompiler({ command: compiler }, compilerArguments(folder, target), signal);
   if (code === 0) return;
   throw new UserError({
-    what: `the binding to TensorFlow does not compile (${compiler} ended with ${code}):\n${words.split('\n').filter(line => /error/i.test(line)).slice(0, 5).join('\n') || words.slice(-1000)}`,
+    what: `the binding to TensorFlow does not compile (${compiler} ended with ${code}):\n${errorLines(words)}`,
     remedy: 'A compiler with C++17 is needed (GCC 9 or newer, Clang 10 or newer); name another one in the variable CXX.',
   });
 }
@@ -74,16 +74,6 @@ function compilerArguments(folder: string, target: string): string[] {
     '-o', target, ...(libraryNames[process.platform] ?? []).map(name => path.join(site, name)),
     `-Wl,-rpath,${isMac ? '@loader_path' : '$ORIGIN'}/../site/tensorflow`,
   ];
-}
-
-function runCompiler(compiler: string, args: string[], signal?: AbortSignal): Promise<{ code: number | string; words: string }> {
-  return new Promise((resolve, reject) => {
-    let words = '';
-    const child = spawn(compiler, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: 300_000, killSignal: 'SIGKILL', ...signal && { signal } });
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => { words += text; });
-    child.once('error', error => signal?.aborted ? reject(signal.reason as Error) : resolve({ code: error.message, words }));
-    child.once('close', (code, killed) => resolve({ code: code ?? killed ?? 'a signal', words }));
-  });
 }
 
 /** Beside the bundle, in dist/native; a test's bundle lies deeper and finds them from the repository's folder. */

@@ -98,6 +98,17 @@ export async function findCompiler(environment: NodeJS.ProcessEnv = process.env)
   return null;
 }
 
+/**
+ * The first C compiler that works, CC of the environment before the usual names; null where there is none. Some systems
+ * have a compiler without the headers of the C library.
+ */
+export async function findCCompiler(environment: NodeJS.ProcessEnv = process.env): Promise<string | null> {
+  for (const name of [environment['CC'], 'cc', 'gcc', 'clang']) {
+    if (name && await output(name, ['-fsyntax-only', '-include', 'math.h', '-include', 'pthread.h', '-x', 'c', os.devNull])) return name;
+  }
+  return null;
+}
+
 /** How a compiler is installed on this system: one sentence with the command. */
 export function compilerRemedy(platform: NodeJS.Platform = process.platform, osRelease = readIfThere('/etc/os-release') ?? ''): string {
   if (platform === 'darwin') return 'Install Apple\'s command line tools: xcode-select --install';
