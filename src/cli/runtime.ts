@@ -7,16 +7,18 @@ import type { Call, Command, ExitCode } from './command';
 import { installReporter } from './install-progress';
 import { textTable } from './text-table';
 
-const usage = 'runtime install|remove|list [tensorflow|cuda] [--gpu] [--version V] [--dry-run] [--json]';
+const usage = `runtime install|remove|list [${runtimeKinds.join('|')}] [--gpu] [--version V] [--dry-run] [--json]`;
 
 export const runtime: Command = {
   usage,
-  summary: 'Install, remove and list what PEFT Lab does not carry: TensorFlow, and CUDA for ONNX Runtime',
+  summary: 'Install, remove and list what PEFT Lab does not carry: TensorFlow, CUDA for ONNX Runtime, compiled kernels',
   details: [
     '"tensorflow" is TensorFlow\'s library with XLA and its binding, for the engine tensorflow; with --gpu also NVIDIA\'s',
-    'libraries. "cuda" is ONNX Runtime\'s CUDA part with NVIDIA\'s libraries, for the engine graph-cuda. Wheels come from',
-    'PyPI (PEFT_LAB_PYPI, PIP_INDEX_URL) and are checked by SHA-256; no Python is needed. An interrupted installation',
-    'goes on where it was. PEFT_LAB_DATA names another folder to install into.',
+    'libraries. "cuda" is ONNX Runtime\'s CUDA part with NVIDIA\'s libraries, for the engine graph-cuda. "kernels" compiles',
+    'PEFT Lab\'s own kernels, for the engine native, with the C compiler of this machine (CC names one); where there is none, with',
+    'one that is fetched (100 MB) and removed again. Wheels come from PyPI (PEFT_LAB_PYPI, PIP_INDEX_URL) and are checked by',
+    'SHA-256; no Python is needed. An interrupted installation goes on where it was. PEFT_LAB_DATA names another folder to',
+    'install into.',
   ].join('\n'),
   flags: {
     gpu: { help: 'with NVIDIA\'s libraries (tensorflow; Linux x64)' },
@@ -38,7 +40,7 @@ async function install({ flags, output }: Call, kind: RuntimeKind): Promise<Exit
   const { describePlan, planRuntime, runtimeTitle } = await import('../runtime/plan');
   const stop = listenForStop(output.say);
   try {
-    output.say('Asking the package index ...');
+    output.say('Looking up what it takes ...');
     const plan = await planRuntime({ kind, gpu: 'gpu' in flags, version: flags['version'], signal: stop.signal });
     if ('dry-run' in flags) {
       output.print(describePlan(plan));

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { z } from 'zod';
 import { dataFolder } from './paths';
 
-export const runtimeKinds = ['tensorflow', 'cuda'] as const;
+export const runtimeKinds = ['tensorflow', 'cuda', 'kernels'] as const;
 export type RuntimeKind = typeof runtimeKinds[number];
 
 const checkSchema = z.strictObject({
@@ -26,7 +26,7 @@ export type RuntimeCheck = z.infer<typeof checkSchema>;
 export const runtimeSchema = z.object({
   format: z.literal(1),
   kind: z.enum(runtimeKinds),
-  /** Of TensorFlow, or of ONNX Runtime. */
+  /** Of TensorFlow, of ONNX Runtime, or of PEFT Lab with the kernels' sources. */
   version: z.string(),
   platform: z.string(),
   arch: z.string(),
@@ -35,7 +35,7 @@ export const runtimeSchema = z.object({
   installed: z.iso.datetime(),
   /** On disk. */
   bytes: z.int(),
-  /** What an engine loads: TensorFlow's binding (lib/tfjs_binding.node), or a copy of the package onnxruntime-node. */
+  /** What an engine loads: TensorFlow's binding (lib/tfjs_binding.node), a copy of the package onnxruntime-node, or the kernels' addon. */
   module: z.string(),
   /** Folders with shared libraries, in the order in which they are searched. */
   libraries: z.array(z.string()),
@@ -75,10 +75,16 @@ export function dataFoldersOfRuntimes(environment: NodeJS.ProcessEnv = process.e
   return [...new Set([runtimesFolder(environment), shared])];
 }
 
+export interface RuntimeWish extends RuntimeSearch {
+  /** This one and no other: what was made for another version of PEFT Lab does not fit. */
+  version?: string | undefined;
+}
+
 /** The one to use: a GPU's before a CPU's, the newest version of it; null where none is installed. */
-export function findRuntime(kind: RuntimeKind, search: RuntimeSearch = {}): Runtime | null {
+export function findRuntime(kind: RuntimeKind, { version, ...search }: RuntimeWish = {}): Runtime | null {
   const newestFirst = (a: Runtime, b: Runtime) => Number(b.gpu) - Number(a.gpu) || compareVersions(b.version, a.version);
-  return installedRuntimes(search).filter(runtime => runtime.kind === kind).sort(newestFirst)[0] ?? null;
+  const fitting = installedRuntimes(search).filter(runtime => runtime.kind === kind && (version === undefined || runtime.version === version));
+  return fitting.sort(newestFirst)[0] ?? null;
 }
 
 /** Absolute path of the module that an engine loads. */

@@ -30,16 +30,17 @@ export const runtimeChoices: readonly RuntimeChoice[] = [
   { label: 'TensorFlow with CUDA', title: 'TensorFlow with CUDA', detail: 'For NVIDIA GPUs: the whole training step compiled by XLA (engine tensorflow)', args: ['tensorflow', '--gpu'] },
   { label: 'ONNX Runtime with CUDA', title: 'ONNX Runtime with CUDA', detail: 'For NVIDIA GPUs: the graph engine on CUDA (engine graph-cuda)', args: ['cuda'] },
   { label: 'TensorFlow', title: 'TensorFlow', detail: 'For the processor: the same compiled step without a GPU', args: ['tensorflow'] },
+  { label: 'Kernels', title: 'The kernels', detail: 'For the processor: PEFT Lab\'s own kernels, compiled on this machine (engine native)', args: ['kernels'] },
 ];
 
 /** The question before anything is fetched. */
 export function planQuestion({ wheels, downloadBytes, unpackedBytes, folder, remarks }: RuntimePlanDocument): { message: string; detail: string } {
   const hosts = [...new Set(wheels.map(wheel => wheel.host))].join(', ');
+  const fetched = [wheels.map(wheel => `${wheel.name} ${wheel.version} (${fileSize(wheel.bytes)})`).join(', '), `From ${hosts}, checked by SHA-256, into ${folder}.`];
+  const action = downloadBytes > 0 ? `Download ${fileSize(downloadBytes)} and install` : wheels.length > 0 ? 'Install what was fetched' : 'Install without a download';
   return {
-    message: `${downloadBytes > 0 ? `Download ${fileSize(downloadBytes)} and install` : 'Install what was fetched'}? It takes ${fileSize(unpackedBytes)} on disk.`,
-    detail: [
-      wheels.map(wheel => `${wheel.name} ${wheel.version} (${fileSize(wheel.bytes)})`).join(', '), `From ${hosts}, checked by SHA-256, into ${folder}.`, ...remarks,
-    ].join('\n\n'),
+    message: `${action}? It takes ${fileSize(unpackedBytes)} on disk.`,
+    detail: [...wheels.length > 0 ? fetched : [`Into ${folder}.`], ...remarks].join('\n\n'),
   };
 }
 

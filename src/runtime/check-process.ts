@@ -1,15 +1,18 @@
 /**
  * The check of a runtime, a process of its own: `node dist/runtime-check.cjs FOLDER`. It loads the runtime's native part
- * and multiplies two matrices; one JSON line says how it went. A crash takes only this process.
+ * and, where that can be asked for one product, multiplies two matrices; one JSON line says how it went. A crash takes only this process.
  */
 import { createRequire } from 'node:module';
-import { readRuntime, runtimeModulePath, type Runtime, type RuntimeCheck } from '../common/runtimes';
+import { readRuntime, runtimeModulePath, type Runtime, type RuntimeCheck, type RuntimeKind } from '../common/runtimes';
+import { kernelsVersion } from '../engine/native/sources';
 import { loadNvidiaLibraries } from '../engine/nvidia-libraries';
 import { encodeModel } from '../engine/onnx/model';
 
 export type CheckOutcome = Omit<RuntimeCheck, 'checked'>;
 
 const left = Float32Array.of(1, 2, 3, 4), right = Float32Array.of(5, 6, 7, 8), product = [19, 22, 43, 50];
+
+const checks: Record<RuntimeKind, (runtime: Runtime) => CheckOutcome | Promise<CheckOutcome>> = { tensorflow: checkTensorFlow, cuda: checkCuda, kernels: checkKernels };
 
 void main(process.argv[2] ?? '');
 
@@ -18,7 +21,7 @@ async function main(folder: string): Promise<void> {
   let outcome: CheckOutcome;
   try {
     if (!runtime) throw new Error(`no runtime lies in ${folder}`);
-    outcome = runtime.kind === 'tensorflow' ? checkTensorFlow(runtime) : await checkCuda(runtime);
+    outcome = await checks[runtime.kind](runtime);
   } catch (error) {
     outcome = { works: false, says: (error as Error).message, devices: [] };
   }
@@ -73,6 +76,13 @@ async function multiply({ InferenceSession, Tensor }: OnnxRuntime, executionProv
   const session = await InferenceSession.create(model, { executionProviders, logSeverityLevel: 4, ...onlyThere });
   const { c } = await session.run({ a: new Tensor('float32', left, [2, 2]), b: new Tensor('float32', right, [2, 2]) });
   requireProduct(c!.data);
+}
+
+function checkKernels(runtime: Runtime): CheckOutcome {
+  if (runtime.version !== kernelsVersion()) return { works: false, says: 'It was compiled from the sources of another version of PEFT Lab: install it again', devices: [] };
+  const { instructionSet } = createRequire(__filename)(runtimeModulePath(runtime)) as { instructionSet: string };
+  if (!instructionSet) return { works: false, says: 'this processor has none of the instruction sets that the kernels are written for', devices: [] };
+  return { works: true, says: `the kernels load, and use ${instructionSet}`, devices: ['CPU'] };
 }
 
 function requireProduct(values: ArrayLike<number>): void {

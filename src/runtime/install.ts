@@ -112,7 +112,7 @@ async function finish(plan: RuntimePlan, tree: string, { signal, onProgress }: I
   const { recipe, wheels } = plan;
   const total = wheels.reduce((sum, wheel) => sum + wheel.bytes, 0);
   const report = (phase: InstallPhase, fraction: number) => onProgress?.({ phase, detail: '', done: total, total, bytesPerSecond: 0, fraction });
-  report('building', wheelsShare);
+  report('building', wheels.length > 0 ? wheelsShare : 0);
   await recipe.finish({ folder: tree, signal });
   const manifest = describe(plan, tree);
   write(tree, manifest);
@@ -123,12 +123,22 @@ async function finish(plan: RuntimePlan, tree: string, { signal, onProgress }: I
     check = await checkRuntime({ ...manifest, folder: tree }, signal);
   }
   if (!check.works && !recipe.gpu) throw new UserError({ what: `the runtime does not work here: ${check.says}`, where: tree, remedy: 'Mend that and run it again: nothing is fetched twice. Or remove it: peft-lab runtime remove.' });
-  write(tree, { ...manifest, check });
+  if (recipe.keepsWheels) write(tree, { ...manifest, check });
+  else {
+    await discardWheels(plan.staging, tree);
+    write(tree, { ...describe(plan, tree), check });
+  }
+}
+
+/** The marks first: whatever interrupts this, what is marked as unpacked is there. */
+async function discardWheels(staging: string, tree: string): Promise<void> {
+  for (const folder of [path.join(staging, 'unpacked'), path.join(tree, 'site')]) await fs.promises.rm(folder, { recursive: true, force: true, maxRetries: 5 });
 }
 
 function describe({ recipe, wheels, machine }: RuntimePlan, tree: string): RuntimeManifest {
   const files = filesBelow(tree);
-  const libraries = [...new Set(files.filter(file => /^site\/.*\.(so(\.\d+)*|dylib)$/.test(file.name)).map(file => path.posix.dirname(file.name)))].sort();
+  // A compiler's own are for other programs: loaded into this one, they would take the system's place.
+  const libraries = !recipe.keepsWheels ? [] : [...new Set(files.filter(file => /^site\/.*\.(so(\.\d+)*|dylib)$/.test(file.name)).map(file => path.posix.dirname(file.name)))].sort();
   return {
     format: 1, kind: recipe.kind, version: recipe.version, platform: machine.platform, arch: machine.arch, gpu: recipe.gpu,
     installed: new Date().toISOString(), bytes: files.reduce((sum, file) => sum + file.bytes, 0), module: recipe.module,

@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { UserError } from '../common/errors';
 import { fileSize } from '../common/format';
-import { installedRuntimes, runtimesFolder, type Runtime } from '../common/runtimes';
+import { installedRuntimes, runtimesFolder, type Runtime, type RuntimeKind } from '../common/runtimes';
 import { requireSpace, thisPlatform, type Platform } from './platform';
 import { openPythonIndex, type PythonIndex, type Wheel } from './python-index';
 import { findRecipe, type Recipe, type RecipeOptions } from './recipes';
@@ -36,21 +36,23 @@ export interface PlanOptions extends Omit<RecipeOptions, 'machine'> {
 }
 
 export async function planRuntime({ kind, gpu, version, machine = thisPlatform(), index = openPythonIndex(), signal }: PlanOptions): Promise<RuntimePlan> {
-  const recipe = findRecipe({ kind, gpu, version, machine });
+  const recipe = await findRecipe({ kind, gpu, version, machine });
   const name = `${kind}-${recipe.version}-${machine.platform}-${machine.arch}${recipe.gpu ? '-gpu' : ''}`;
   const folder = path.join(runtimesFolder(), name), staging = path.join(runtimesFolder(), `.install-${name}`);
   const same = (runtime: Runtime) => runtime.kind === kind && runtime.version === recipe.version && runtime.gpu === recipe.gpu;
   const installed = installedRuntimes().find(same) ?? null;
   // What is there needs no network.
-  const wheels = installed ? [] : await resolveWheels({ index, machine, name: recipe.name, version: recipe.version, extras: recipe.extras, signal });
+  const wheels = installed || !recipe.wheels ? [] : await resolveWheels({ index, machine, ...recipe.wheels, signal });
   const missing = wheels.filter(wheel => !isUnpacked(staging, wheel));
+  const unpacked = sum(await Promise.all(wheels.map(wheel => unpackedBytes(wheel, recipe, signal))));
   const plan: RuntimePlan = {
     recipe, machine, wheels, folder, staging, installed,
     downloadBytes: sum(missing.map(wheel => Math.max(0, wheel.bytes - fetchedBytes(staging, wheel)))),
-    unpackedBytes: sum(await Promise.all(wheels.map(wheel => unpackedBytes(wheel, recipe, signal)))),
+    unpackedBytes: recipe.keepsWheels ? unpacked : moduleBytes,
     remarks: await recipe.remarks(), problems: [],
   };
-  return installed ? plan : { ...plan, problems: await problems(plan, missing) };
+  const room = missing.length > 0 ? unpacked + Math.max(...missing.map(wheel => wheel.bytes)) : 0;
+  return installed ? plan : { ...plan, problems: await problems(plan, room) };
 }
 
 /** Marks left in the staging folder say which wheels are unpacked. */
@@ -74,6 +76,9 @@ function fetchedBytes(staging: string, wheel: Wheel): number {
 /** Wheels shrink to about a third of this; used where a server does not let one look into them. */
 const usualGrowth = 3;
 
+/** About what a runtime takes whose wheels are removed again. */
+const moduleBytes = 1e6;
+
 async function unpackedBytes(wheel: Wheel, recipe: Recipe, signal?: AbortSignal): Promise<number> {
   try {
     const entries = await listRemoteZip(wheel.url, { bytes: wheel.bytes, signal });
@@ -84,10 +89,9 @@ async function unpackedBytes(wheel: Wheel, recipe: Recipe, signal?: AbortSignal)
   }
 }
 
-async function problems({ recipe, unpackedBytes, staging }: RuntimePlan, missing: readonly Wheel[]): Promise<string[]> {
-  const largest = Math.max(0, ...missing.map(wheel => wheel.bytes));
+async function problems({ recipe, staging }: RuntimePlan, room: number): Promise<string[]> {
   const parent = existingParent(staging);
-  const checks = [() => recipe.require(), () => missing.length > 0 ? requireSpace(parent, unpackedBytes + largest) : Promise.resolve(), () => requireWritable(parent)];
+  const checks = [() => recipe.require(), () => room > 0 ? requireSpace(parent, room) : Promise.resolve(), () => requireWritable(parent)];
   const found: string[] = [];
   for (const check of checks) {
     await check().catch((error: unknown) => {
@@ -113,16 +117,17 @@ function sum(numbers: readonly number[]): number {
 }
 
 /** `TensorFlow 2.21.0 with CUDA`, as people call it. */
-export function runtimeTitle({ kind, version, gpu }: { kind: string; version: string; gpu: boolean }): string {
-  if (kind === 'cuda') return `ONNX Runtime ${version} with CUDA`;
-  return `TensorFlow ${version}${gpu ? ' with CUDA' : ''}`;
+export function runtimeTitle({ kind, version, gpu }: Pick<Runtime, 'kind' | 'version' | 'gpu'>): string {
+  return `${titles[kind]} ${version}${gpu ? ' with CUDA' : ''}`;
 }
+
+const titles: Record<RuntimeKind, string> = { tensorflow: 'TensorFlow', cuda: 'ONNX Runtime', kernels: 'Kernels' };
 
 /** What a dry run prints. */
 export function describePlan({ recipe, wheels, downloadBytes, unpackedBytes, folder, installed, remarks, problems: found }: RuntimePlan): string {
   if (installed) return `${runtimeTitle(recipe)} is installed already, in ${installed.folder}.`;
   return [
-    `${runtimeTitle(recipe)}: ${fileSize(downloadBytes)} to download, ${fileSize(unpackedBytes)} on disk, in ${folder}`,
+    `${runtimeTitle(recipe)}: ${downloadBytes > 0 ? fileSize(downloadBytes) : 'nothing'} to download, ${fileSize(unpackedBytes)} on disk, in ${folder}`,
     ...wheels.map(wheel => `  ${wheel.name} ${wheel.version}  ${fileSize(wheel.bytes)}  ${new URL(wheel.url).host}`),
     ...remarks, ...found.map(text => `Missing: ${text}`),
   ].join('\n');

@@ -4,16 +4,20 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { UserError } from '../common/errors';
 import type { RuntimeKind } from '../common/runtimes';
+import { kernelsFile, kernelSources, kernelsVersion, kernelVariants } from '../engine/native/sources';
 import { bindingPath, makeBinding, requireCompiler } from './binding';
-import { describePlatform, nvidiaDriver, type Driver, type Platform } from './platform';
+import { compileKernels } from './compile-kernels';
+import { describePlatform, findCCompiler, nvidiaDriver, type Driver, type Platform } from './platform';
+import type { Compiler } from './run-compiler';
 
 export interface Recipe {
   kind: RuntimeKind;
   version: string;
   gpu: boolean;
-  /** The package whose wheel holds the libraries, and the extras of it that bring CUDA. */
-  name: string;
-  extras: readonly string[];
+  /** The package whose wheel is fetched, and the extras of it that bring CUDA; null where nothing is fetched. */
+  wheels: { name: string; version: string; extras: readonly string[] } | null;
+  /** Whether wheels are part of the runtime. Otherwise they build its module, and are removed again. */
+  keepsWheels: boolean;
   /** What engines load; relative to the runtime's folder. */
   module: string;
   /** Which entries of the wheels are unpacked, into `site`. */
@@ -38,10 +42,11 @@ export interface RecipeOptions {
 export const verifiedTensorFlow = '2.21.0';
 
 /** A UserError where there is no such runtime for this machine. */
-export function findRecipe({ kind, gpu, version, machine }: RecipeOptions): Recipe {
+export async function findRecipe({ kind, gpu, version, machine }: RecipeOptions): Promise<Recipe> {
   switch (kind) {
     case 'tensorflow': return tensorflowRecipe({ gpu, version: version ?? verifiedTensorFlow, machine });
     case 'cuda': return cudaRecipe({ version, machine });
+    case 'kernels': return kernelsRecipe({ gpu, version, machine });
     default: return kind satisfies never;
   }
 }
@@ -63,9 +68,9 @@ function tensorflowRecipe({ gpu, version, machine }: { gpu: boolean; version: st
   }
   const own = /^tensorflow\/(THIRD_PARTY_NOTICES\.txt|include\/LICENSE|libtensorflow_(cc|framework)\.(so\.2|2\.dylib)|include\/(tensorflow\/c\/(c_api|tf_|eager\/c_api|c_api_macros)[^/]*\.h|tensorflow\/core\/platform\/ctstring[^/]*|tsl\/platform\/ctstring[^/]*|xla\/tsl\/c\/[^/]*\.h))$/;
   return {
-    kind: 'tensorflow', version, gpu, module: bindingPath,
-    name: gpu || !(platform === 'linux' && arch === 'x64') ? 'tensorflow' : 'tensorflow-cpu', // smaller, where it exists
-    extras: gpu ? ['and-cuda'] : [],
+    kind: 'tensorflow', version, gpu, module: bindingPath, keepsWheels: true,
+    // The second is smaller, where it exists.
+    wheels: { name: gpu || !(platform === 'linux' && arch === 'x64') ? 'tensorflow' : 'tensorflow-cpu', version, extras: gpu ? ['and-cuda'] : [] },
     keep: entry => own.test(entry) || nvidiaFiles.test(entry) || licenses.test(entry),
     require: () => requireCompiler(version),
     async remarks() {
@@ -90,7 +95,8 @@ function cudaRecipe({ version, machine }: { version: string | undefined; machine
     throw new UserError({ what: `the CUDA part must have the version of the bundled ONNX Runtime, ${own}`, where: '--version', remedy: 'Leave --version out.' });
   }
   return {
-    kind: 'cuda', version: own, gpu: true, module: 'node_modules/onnxruntime-node', name: 'onnxruntime-gpu', extras: ['cuda', 'cudnn'],
+    kind: 'cuda', version: own, gpu: true, module: 'node_modules/onnxruntime-node',
+    wheels: { name: 'onnxruntime-gpu', version: own, extras: ['cuda', 'cudnn'] }, keepsWheels: true,
     keep: entry => /^onnxruntime\/capi\/libonnxruntime(\.so\.[\d.]+|_providers_(cuda|shared)\.so)$/.test(entry) || nvidiaFiles.test(entry) || licenses.test(entry),
     require: () => Promise.resolve(),
     remarks: async () => driverRemarks(await nvidiaDriver(), 580), // its wheels on PyPI are built for CUDA 13
@@ -111,6 +117,52 @@ async function copyOnnxRuntime({ folder, bundled, version }: { folder: string; b
     if (fs.existsSync(path.join(target, binaries, renamed || name))) continue;
     throw new UserError({ what: `the wheel of onnxruntime-gpu ${version} holds no ${name}`, where: folder, remedy: 'Report this with your version of PEFT Lab; the engine graph-webgpu uses the GPU without any installation.' });
   }
+}
+
+/** The C compiler that is fetched where a machine has none: it brings all headers and libraries that it needs. */
+export const verifiedZig = '0.17.1';
+
+/** PEFT Lab's own kernels, compiled here. */
+async function kernelsRecipe({ gpu, version, machine }: Omit<RecipeOptions, 'kind'>): Promise<Recipe> {
+  const { sources, headers } = kernelSources();
+  const own = kernelsVersion({ sources }, machine.arch);
+  refuseKernels({ gpu, version, machine }, own);
+  const found = await findCCompiler();
+  return {
+    kind: 'kernels', version: own, gpu: false, module: kernelsFile, keepsWheels: false,
+    wheels: found ? null : { name: 'ziglang', version: verifiedZig, extras: [] },
+    keep: entry => /^ziglang\//.test(entry) && !otherSystems.test(entry),
+    require: () => Promise.resolve(),
+    remarks: () => Promise.resolve([found
+      ? `Compiled on this machine with ${found}, in less than a minute.`
+      : 'There is no C compiler on this machine. The one in the package ziglang is fetched, compiles the kernels, and is removed again.', ...machine.platform === 'darwin' ? ['This was not tested on macOS.'] : []]),
+    async finish({ folder, signal }) {
+      await compileKernels({ sources, headers, target: path.join(folder, kernelsFile), compiler: found ? { command: found } : zigCompiler(folder, machine), signal });
+    },
+  };
+}
+
+function refuseKernels({ gpu, version, machine }: Omit<RecipeOptions, 'kind'>, own: string): void {
+  if (machine.platform === 'win32' || kernelVariants(machine.arch).length === 0) {
+    throw new UserError({
+      what: `there are no kernels for ${describePlatform(machine)}`, where: 'runtime install kernels',
+      remedy: `${machine.platform === 'win32' ? 'Use WSL 2, or the' : 'Use the'} engines graph and graph-webgpu, which need no installation here.`,
+    });
+  }
+  if (gpu) throw new UserError({ what: 'the kernels compute on the processor', where: '--gpu', remedy: 'Leave --gpu out.' });
+  if (version !== undefined && version !== own) throw new UserError({ what: `the kernels have the version of PEFT Lab and of their sources, ${own}`, where: '--version', remedy: 'Leave --version out.' });
+}
+
+/** A third of its files: what it compiles C++ and programs for other systems with. */
+const otherSystems = /^ziglang\/lib\/(docs|libcxx|libcxxabi|libtsan|libc\/(mingw|wasi|freebsd|netbsd|openbsd)|libc\/include\/[^/]*(windows|wasi|freebsd|netbsd|openbsd)[^/]*)\//;
+
+/** Told what to compile for, it does not compile for this very processor: a data folder may serve several machines. */
+function zigCompiler(folder: string, { platform, arch }: Platform): Compiler {
+  const processor = arch === 'arm64' ? 'aarch64' : 'x86_64', cache = path.join(folder, 'site/cache');
+  return {
+    command: path.join(folder, 'site/ziglang/zig'), args: ['cc', '-target', platform === 'darwin' ? `${processor}-macos` : `${processor}-linux-gnu.2.17`],
+    environment: { ZIG_GLOBAL_CACHE_DIR: cache, ZIG_LOCAL_CACHE_DIR: cache },
+  };
 }
 
 async function copyAll(from: string, to: string, names: readonly string[]): Promise<void> {

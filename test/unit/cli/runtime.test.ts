@@ -16,8 +16,8 @@ function command(t: TestContext, index: string) {
   const data = fs.mkdtempSync(path.join(os.tmpdir(), 'peft-lab-runtime-'));
   t.after(() => fs.rmSync(data, { recursive: true, force: true, maxRetries: 10 }));
   const environment = { ...process.env, PEFT_LAB_DATA: data, XDG_DATA_HOME: data, PEFT_LAB_CACHE: data, PEFT_LAB_PYPI: index, NO_PROXY: '127.0.0.1' };
-  const call = (args: readonly string[], onText?: (text: string, child: ChildProcess) => void) => new Promise<End>((resolve, reject) => {
-    const child = spawn(process.execPath, [path.resolve('bin/peft-lab.mjs'), 'runtime', ...args], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
+  const call = (args: readonly string[], onText?: (text: string, child: ChildProcess) => void, more: NodeJS.ProcessEnv = {}) => new Promise<End>((resolve, reject) => {
+    const child = spawn(process.execPath, [path.resolve('bin/peft-lab.mjs'), 'runtime', ...args], { env: { ...environment, ...more }, stdio: ['ignore', 'pipe', 'pipe'] });
     const end = { stdout: '', stderr: '' };
     child.stdout.setEncoding('utf8').on('data', (text: string) => { end.stdout += text; });
     child.stderr.setEncoding('utf8').on('data', (text: string) => { end.stderr += text; onText?.(text, child); });
@@ -68,11 +68,26 @@ describe('peft-lab runtime', { skip }, () => {
     assert.deepEqual(fs.readdirSync(data), []);
   });
 
+  it('compiles kernels without the index where there is a compiler, and stops on Ctrl-C', async t => {
+    const { data, call } = command(t, 'http://127.0.0.1:1');
+    const compiler = path.join(data, 'cc.sh');
+    fs.writeFileSync(compiler, '#!/bin/sh\ncase "$*" in *-fsyntax-only*) exit 0;; esac\nexec sleep 600\n', { mode: 0o755 });
+    const environment = { CC: compiler };
+    const dry = await call(['install', 'kernels', '--dry-run', '--json'], undefined, environment);
+    assert.equal(dry.code, 0, dry.stderr);
+    const { wheels: fetched, problems, remarks } = JSON.parse(dry.stdout) as { wheels: unknown[]; problems: string[]; remarks: string[] };
+    assert.deepEqual([fetched, problems, remarks[0]], [[], [], `Compiled on this machine with ${compiler}, in less than a minute.`]);
+    const stopped = await call(['install', 'kernels', '--progress', '--json'], (text, child) => { if (text.includes('"building"')) setTimeout(() => child.kill('SIGINT'), 300); }, environment);
+    assert.deepEqual([stopped.code, JSON.parse(stopped.stdout)], [130, { cancelled: true }], stopped.stderr);
+    assert.match((await call(['remove', 'kernels'])).stdout, /^Removed .*\.install-kernels-/);
+    assert.deepEqual(fs.readdirSync(data), ['cc.sh']);
+  });
+
   it('refuses what it does not know, with 2 and in words', async t => {
     const { call } = command(t, 'http://127.0.0.1:1');
     const ends = await Promise.all([['instal', 'cuda'], ['install'], ['install', 'tensorflow-gpu'], ['install', 'cuda', '--version', '1.2']].map(args => call(args)));
     assert.deepEqual(ends.map(({ code }) => code), [2, 2, 2, 2]);
-    for (const [i, words] of [/^peft-lab runtime: ACTION: .*did you mean "install"/, /which runtime to install: tensorflow or cuda\?/, /Allowed: tensorflow, cuda/, /version of the bundled ONNX Runtime/].entries()) assert.match(ends[i]!.stderr, words);
+    for (const [i, words] of [/^peft-lab runtime: ACTION: .*did you mean "install"/, /which runtime to install: tensorflow or cuda or kernels\?/, /Allowed: tensorflow, cuda, kernels/, /version of the bundled ONNX Runtime/].entries()) assert.match(ends[i]!.stderr, words);
   });
 });
 

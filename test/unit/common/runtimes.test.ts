@@ -44,6 +44,8 @@ describe('installed runtimes', () => {
     put(own, 'g', manifest({ kind: 'cuda', version: '1.30.0', module: 'node_modules/onnxruntime-node' }));
     assert.deepEqual(installedRuntimes(search).map(r => [r.kind, r.version]), [['tensorflow', '2.9.1'], ['cuda', '1.30.0'], ['tensorflow', '2.21.0']]);
     assert.equal(findRuntime('tensorflow', search)!.version, '2.21.0');
+    assert.equal(findRuntime('tensorflow', { ...search, version: '2.9.1' })!.version, '2.9.1');
+    assert.equal(findRuntime('tensorflow', { ...search, version: '2.10.0' }), null);
     const folder = put(own, 'h', manifest({ gpu: true, version: '2.20.0' }));
     const found = findRuntime('tensorflow', search)!;
     assert.equal(found.version, '2.20.0');

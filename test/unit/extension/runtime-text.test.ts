@@ -12,6 +12,9 @@ describe('installing a runtime', () => {
     const { message, detail } = planQuestion(plan);
     assert.equal(message, 'Download 3.4 GB and install? It takes 5.6 GB on disk.');
     assert.equal(planQuestion({ ...plan, downloadBytes: 0 }).message, 'Install what was fetched? It takes 5.6 GB on disk.');
+    assert.deepEqual(planQuestion({ ...plan, downloadBytes: 0, unpackedBytes: 1e6, wheels: [], remarks: ['Compiled here.'] }), {
+      message: 'Install without a download? It takes 1.0 MB on disk.', detail: 'Into /storage/runtimes/x.\n\nCompiled here.',
+    });
     assert.equal(detail, 'tensorflow 2.21.0 (572 MB), nvidia-nccl-cu12 2.32.3 (2.5 MB)\n\nFrom pypi.org, checked by SHA-256, into /storage/runtimes/x.\n\nNo NVIDIA driver was found.');
   });
 

@@ -36,7 +36,7 @@ const fakeModule = `module.exports = {
 
 function recipe({ works = true, gpu = true }: { works?: boolean; gpu?: boolean } = {}): Recipe {
   return {
-    kind: 'tensorflow', version: '1.0', gpu, name: 'lib', extras: ['gpu'], module: 'module.js', keep: name => name.endsWith('.so'), require: () => Promise.resolve(), remarks: () => Promise.resolve([]),
+    kind: 'tensorflow', version: '1.0', gpu, wheels: { name: 'lib', version: '1.0', extras: ['gpu'] }, keepsWheels: true, module: 'module.js', keep: name => name.endsWith('.so'), require: () => Promise.resolve(), remarks: () => Promise.resolve([]),
     finish: ({ folder }) => fs.promises.writeFile(path.join(folder, 'module.js'), fakeModule.replace('WORKS', String(works))),
   };
 }
@@ -54,7 +54,7 @@ async function setUp(t: TestContext): Promise<Setting> {
   const index = await startIndex(t, packages());
   const plan = async (given: Partial<Recipe> = {}): Promise<RuntimePlan> => {
     const own = { ...recipe(), ...given };
-    const wheels = await resolveWheels({ index: openPythonIndex({ PEFT_LAB_PYPI: index.url }), machine: linux, name: own.name, version: own.version, extras: own.extras });
+    const wheels = own.wheels ? await resolveWheels({ index: openPythonIndex({ PEFT_LAB_PYPI: index.url }), machine: linux, ...own.wheels }) : [];
     const name = `tensorflow-1.0-${process.platform}-${process.arch}-gpu`;
     return {
       recipe: own, machine: thisPlatform(), wheels, downloadBytes: 1, unpackedBytes: 1, remarks: [], problems: [], installed: findRuntime('tensorflow'),

@@ -52,11 +52,13 @@ it('a missing compiler is installed by the distribution\'s own command', () => {
 it('the doctor offers what the machine can use and does not have', () => {
   const debian: Platform = { platform: 'linux', arch: 'x64', glibc: '2.36', macos: null };
   const driver = { version: '580.1', gpus: ['NVIDIA L4'] };
-  const offers = (options: Partial<PossibleOptions>) => possibleRuntimes({ runtimes: [], driver: null, machine: debian, ...options }).map(text => /install ([^)]*)/.exec(text)![1]);
+  const offers = (options: Partial<PossibleOptions>) => possibleRuntimes({ runtimes: [], kernels: true, driver: null, machine: debian, ...options }).map(text => /install ([^)]*)/.exec(text)![1]);
   assert.deepEqual(offers({}), ['tensorflow']);
   assert.deepEqual(offers({ driver }), ['tensorflow --gpu', 'cuda']);
   assert.deepEqual(offers({ driver, runtimes: [{ kind: 'tensorflow', gpu: true }] }), ['cuda']);
   assert.deepEqual(offers({ driver, runtimes: [{ kind: 'tensorflow', gpu: false }, { kind: 'cuda', gpu: true }] }), ['tensorflow --gpu']);
   assert.deepEqual(offers({ runtimes: [{ kind: 'tensorflow', gpu: true }] }), []);
+  assert.deepEqual(offers({ kernels: false }), ['tensorflow', 'kernels']);
+  assert.deepEqual(offers({ kernels: false, machine: { ...debian, platform: 'win32', glibc: null } }), []);
   assert.deepEqual([{ ...debian, glibc: null }, { ...debian, platform: 'win32' as const, glibc: null }].flatMap(machine => offers({ machine, driver })), []);
 });
