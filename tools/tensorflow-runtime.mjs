@@ -1,15 +1,7 @@
-// Installs TensorFlow for the engine `tensorflow` into .cache/data, where tests look for it, with the product's own
-// command. Quick where it is there already. Exits with 1 where it cannot be had: the tests that need it are skipped then.
-import { spawnSync } from 'node:child_process';
-import path from 'node:path';
-import { root, setUp } from './setup.mjs';
-
-const limit = 5 * 60_000;
+// Installs TensorFlow for the engine `tensorflow` into .cache/data, where tests look for it. Exits with 1 where it cannot be
+// had: the tests that need it are skipped then.
+import { installForTests } from './install-for-tests.mjs';
+import { setUp } from './setup.mjs';
 
 await setUp();
-const done = spawnSync(process.execPath, [path.join(root, 'bin/peft-lab.mjs'), 'runtime', 'install', 'tensorflow'], {
-  cwd: root, stdio: ['ignore', 'inherit', 'inherit'], timeout: limit,
-  env: { ...process.env, PEFT_LAB_DATA: path.join(root, '.cache/data'), PEFT_LAB_CACHE: path.join(root, '.cache') },
-});
-if (done.signal) console.error(`The installation was ended after ${limit / 60_000} minutes; the next one goes on from there.`);
-process.exit(done.status === 0 ? 0 : 1);
+process.exit(installForTests('tensorflow'));
