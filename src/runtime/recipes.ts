@@ -153,7 +153,7 @@ function refuseKernels({ gpu, version, machine }: Omit<RecipeOptions, 'kind'>, o
   if (version !== undefined && version !== own) throw new UserError({ what: `the kernels have the version of PEFT Lab and of their sources, ${own}`, where: '--version', remedy: 'Leave --version out.' });
 }
 
-/** A third of its files: what it compiles C++ and programs for other systems with. */
+/** Two thirds of its files: what it compiles C++ and programs for other systems with. */
 const otherSystems = /^ziglang\/lib\/(docs|libcxx|libcxxabi|libtsan|libc\/(mingw|wasi|freebsd|netbsd|openbsd)|libc\/include\/[^/]*(windows|wasi|freebsd|netbsd|openbsd)[^/]*)\//;
 
 /** Told what to compile for, it does not compile for this very processor: a data folder may serve several machines. */
