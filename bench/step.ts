@@ -47,7 +47,7 @@ async function main(): Promise<void> {
     classes: Number(values.classes), batch, dropPath: Number(values['drop-path']), dropout: values.dropout,
   };
   const asked = { images: values.images === 'auto' ? 'auto' as const : Number(values.images), recompute: values.recompute as Recompute | 'auto' };
-  const parts = await chooseParts({ spec, asked, onProcessor: !engine.ownMemory, budget: memoryBudget(), warn: message => process.stderr.write(`${message}\n`) });
+  const parts = await chooseParts({ spec, asked, engine, budget: memoryBudget(), warn: message => process.stderr.write(`${message}\n`) });
   const model = await prepareModel({ ...spec, batch: parts.images });
   const plan = await planStep(model, batch);
   let session: Session | undefined;

@@ -12,6 +12,7 @@ import { cacheFolder } from '../common/paths';
 import { installedRuntimes } from '../common/runtimes';
 import type { Architecture } from '../common/trial';
 import { engines } from './engines';
+import { builtKernels } from './native/sources';
 import { askProbe, probeScript, type ProbeOutcome } from './probe-process';
 import type { Engine, EngineId, Precision } from './program';
 
@@ -139,8 +140,15 @@ function verdictFile(question: { threads: number; architecture: Architecture; pr
   const script = fs.statSync(probeScript());
   const runtimes = installedRuntimes().map(({ folder, version, installed }) => [folder, version, installed]);
   const machine = [os.hostname(), os.cpus()[0]?.model, process.platform, process.arch, process.version, process.execPath, script.size, script.mtimeMs];
-  const key = JSON.stringify([machine, runtimes, process.env['PEFT_LAB_SOFTWARE_GPU'], Object.keys(engines), question]);
+  const key = JSON.stringify([machine, runtimes, kernelsStamp(), process.env['PEFT_LAB_SOFTWARE_GPU'], Object.keys(engines), question]);
   return path.join(cacheFolder(), 'engines', `${createHash('sha256').update(key).digest('hex').slice(0, 16)}.json`);
+}
+
+/** Of the kernels that were built with PEFT Lab; null where they were not. */
+function kernelsStamp(): number[] | null {
+  const file = process.env['PEFT_LAB_KERNELS'] ?? builtKernels();
+  const found = file === null ? undefined : fs.statSync(file, { throwIfNoEntry: false });
+  return found ? [found.size, found.mtimeMs] : null;
 }
 
 /** Null where there is none, or none that still counts. */

@@ -21,30 +21,9 @@ const [spinsWhenIdle, spinsBesideOthers] = [20_000, 200];
 export async function openNative(options: SessionOptions): Promise<Session> {
   const kernels = loadKernels();
   const machine: Machine = { kernels, pool: kernels.openPool(options.threads), spinning: await machineIsIdle() ? spinsWhenIdle : spinsBesideOthers };
-  const state = Object.fromEntries(Object.entries(options.state).map(([name, { shape, data }]) => [name, { shape, data: options.ownsState ? data : Float32Array.from(data) }]));
-  const memory = new SessionMemory(machine, options.constants);
-  const plans = new Map<string, Promise<Plan>>();
-  const find = (name: string) => {
-    if (!plans.has(name)) plans.set(name, plan(findProgram(options.programs, name), options));
-    return plans.get(name)!;
-  };
-  return {
-    async call(name, feeds) {
-      const found = await find(name);
-      checkFeeds(name, options.programs[name]!.feeds, feeds);
-      await memory.prepare(found);
-      return runPlan(machine, found, { feeds, state, constants: options.constants, memory });
-    },
-    async readState() { return { ...state }; },
-    async writeState(values) {
-      for (const [name, { data }] of Object.entries(values)) {
-        if (!state[name]) throw new Error(`no state '${name}' in this session`);
-        (state[name].data as Float32Array).set(data);
-      }
-    },
-    execution: () => ({ how: `with ${kernels.instructionSet}`, reasons: [] }),
-    async dispose() { memory.release(); },
-  };
+  const plans = await planAll(options);
+  const memory = await holdMemory(machine, [...plans.values()].flatMap(plan => (plan instanceof Error ? [] : [plan])), options.constants);
+  return sessionOf(machine, { plans, memory, programs: options.programs, state: ownState(options) });
 }
 
 /** Where instructions run. */
@@ -54,77 +33,96 @@ interface Machine {
   spinning: number;
 }
 
-async function plan(program: Program, options: SessionOptions): Promise<Plan> {
+interface Prepared {
+  /** By program; an error where there can be none, told to who calls it. */
+  plans: Map<string, Plan | Error>;
+  memory: SessionMemory;
+  programs: Record<string, Program>;
+  state: HostTensors;
+}
+
+function sessionOf(machine: Machine, { plans, memory, programs, state }: Prepared): Session {
+  return {
+    async call(name, feeds) {
+      const { feeds: specs } = findProgram(programs, name);
+      const plan = plans.get(name)!;
+      if (plan instanceof Error) throw plan;
+      checkFeeds(name, specs, feeds);
+      return runPlan(machine, plan, { feeds, state, memory });
+    },
+    async readState() { return { ...state }; },
+    async writeState(values) {
+      for (const [name, { data }] of Object.entries(values)) {
+        if (!state[name]) throw new Error(`no state '${name}' in this session`);
+        (state[name].data as Float32Array).set(data);
+      }
+    },
+    execution: () => ({ how: `with ${machine.kernels.instructionSet}`, reasons: [] }),
+    async dispose() {
+      for (const named of [memory.block, ...memory.panels.values()]) machine.kernels.release(named);
+    },
+  };
+}
+
+/** All programs at once: only then is it known which weights are still read as they came. */
+async function planAll(options: SessionOptions): Promise<Map<string, Plan | Error>> {
+  const plans = new Map<string, Plan | Error>();
+  for (const [name, program] of Object.entries(options.programs)) {
+    plans.set(name, await planOf(program, options).catch((error: Error) => error));
+  }
+  return plans;
+}
+
+async function planOf(program: Program, options: SessionOptions): Promise<Plan> {
   const { state, constants, recompute: what = 'off' } = options;
   // Halving before the gradient of GELU serves another way to compute it; probabilities are not kept in any case.
   const traced = optimize(await trace({ program, state, constants }), { without: [...passesLeftOut(), 'fold-scales'] });
   return planProgram(recompute(traced, what === 'attention' ? 'off' : what), { layOutWeights: placeOfWeights(options) === 'built-in' });
 }
 
-interface Data {
-  feeds: HostTensors;
-  state: HostTensors;
-  constants: HostTensors;
-  memory: SessionMemory;
+function ownState({ state, ownsState }: SessionOptions): HostTensors {
+  return Object.fromEntries(Object.entries(state).map(([name, { shape, data }]) => [name, { shape, data: ownsState ? data : Float32Array.from(data) }]));
 }
 
-async function runPlan({ kernels, pool, spinning }: Machine, { words, buffers, literals, fetches }: Plan, { feeds, state, constants, memory }: Data): Promise<HostTensors> {
+/** What the programs of a session share: one block for what nodes make, weights laid out for products, and those read as they are. */
+interface SessionMemory {
+  block: NamedMemory;
+  panels: Map<string, NamedMemory>;
+  constants: HostTensors;
+}
+
+async function holdMemory(machine: Machine, plans: readonly Plan[], constants: HostTensors): Promise<SessionMemory> {
+  const panels = new Map<string, NamedMemory>();
+  for (const [name, { weight, bytes, words }] of plans.flatMap(plan => [...plan.panels])) {
+    if (panels.has(name)) continue;
+    const memory = machine.kernels.allocate(bytes);
+    await run(machine, words, [constants[weight]!.data, memory]);
+    panels.set(name, memory);
+  }
+  const read = new Set(plans.flatMap(({ buffers }) => buffers.flatMap(buffer => (buffer.kind === 'constant' ? [buffer.name] : []))));
+  return {
+    block: machine.kernels.allocate(Math.max(0, ...plans.map(({ blockBytes }) => blockBytes))), panels,
+    constants: Object.fromEntries(Object.entries(constants).filter(([name]) => read.has(name))),
+  };
+}
+
+async function runPlan(machine: Machine, { words, buffers, literals, fetches }: Plan, { feeds, state, memory }: { feeds: HostTensors; state: HostTensors; memory: SessionMemory }): Promise<HostTensors> {
   const results = Object.fromEntries([...fetches].map(([name, shape]) => [name, { shape, data: new Float32Array(sizeOf(shape)) }]));
-  const named = { feed: feeds, state, constant: constants, fetch: results };
+  const named = { feed: feeds, state, constant: memory.constants, fetch: results };
   const find = (spec: BufferSpec): Buffer => {
     switch (spec.kind) {
       case 'block': return memory.block;
       case 'literals': return literals;
-      case 'panels': return memory.panels(spec.name);
+      case 'panels': return memory.panels.get(spec.name)!;
       case 'feed': case 'state': case 'constant': case 'fetch': return named[spec.kind][spec.name]!.data;
       default: return spec satisfies never;
     }
   };
-  await run({ kernels, pool, spinning }, words, buffers.map(find));
+  await run(machine, words, buffers.map(find));
   return results;
 }
 
 async function run({ kernels, pool, spinning }: Machine, words: Float64Array, buffers: readonly Buffer[]): Promise<void> {
   const said = await kernels.run(pool, spinning, words, buffers);
   if (said !== 'done') throw new Error(`engine native: ${said}`);
-}
-
-/** Memory that the programs of a session share: one block for what nodes make, and weights laid out for products. */
-class SessionMemory {
-  private whole: NamedMemory | null = null;
-  private bytes = 0;
-  private readonly laidOut = new Map<string, NamedMemory>();
-
-  constructor(private readonly machine: Machine, private readonly constants: HostTensors) {}
-
-  get block(): NamedMemory {
-    if (!this.whole) throw new Error('no program was prepared');
-    return this.whole;
-  }
-
-  panels(name: string): NamedMemory {
-    return this.laidOut.get(name)!;
-  }
-
-  /** Sees to it that a program has what it needs. */
-  async prepare({ blockBytes, panels }: Plan): Promise<void> {
-    if (!this.whole || this.bytes < blockBytes) {
-      if (this.whole) this.machine.kernels.release(this.whole);
-      this.whole = null;
-      this.whole = this.machine.kernels.allocate(blockBytes);
-      this.bytes = blockBytes;
-    }
-    for (const [name, { weight, bytes, words }] of panels) {
-      if (this.laidOut.has(name)) continue;
-      const memory = this.machine.kernels.allocate(bytes);
-      await run(this.machine, words, [this.constants[weight]!.data, memory]);
-      this.laidOut.set(name, memory);
-    }
-  }
-
-  release(): void {
-    for (const memory of [...this.whole ? [this.whole] : [], ...this.laidOut.values()]) this.machine.kernels.release(memory);
-    this.whole = null;
-    this.laidOut.clear();
-  }
 }

@@ -40,14 +40,14 @@ export interface SessionOptions {
   state: HostTensors;
   /** Whether the session may change the arrays of `state`: then it needs no copies of them. No array may be there twice. */
   ownsState?: boolean;
-  /** What never changes. All float32. The engine may hold on to the arrays: do not write to them. */
+  /** What never changes. All float32. The engine may hold on to the arrays: do not write to them. What only it holds it may let go of. */
   constants: HostTensors;
   threads: number;
   /** How products are computed; f32 when absent. UserError where the engine cannot. */
   precision?: Precision | undefined;
   /** What is computed again in the backward pass instead of kept; `off` when absent. Engines without a graph do not heed it. */
   recompute?: Recompute | undefined;
-  /** Where constants lie; where nobody chose, small ones are built in. Only the engine `graph` heeds it. */
+  /** Where constants lie; where nobody chose, small ones are built in. Engines without `builtInWeights` do not heed it. */
   weights?: Weights | undefined;
 }
 
@@ -56,6 +56,13 @@ export interface SessionOptions {
  * `fed`: handed to every call, and held once.
  */
 export type Weights = 'built-in' | 'fed';
+
+export interface BuiltInWeights {
+  /** How many times they are then held by the programs of a trial. */
+  copies: number;
+  /** They are worth that where the session takes no more than so many times what the activations of a whole step would; Infinity: wherever there is room. */
+  worth: number;
+}
 
 /** See engine/graph/recompute.ts. */
 export type Recompute = 'off' | 'attention' | 'blocks';
@@ -87,6 +94,8 @@ export interface Engine {
   precisions: readonly Precision[];
   /** Computes in a device's memory: when that is used up, another engine may still do. */
   ownMemory?: boolean | undefined;
+  /** What it takes to build frozen weights into programs; absent where an engine does not. */
+  builtInWeights?: BuiltInWeights | undefined;
   /** Throws a UserError that says what is missing on this machine. */
   open(options: SessionOptions): Promise<Session>;
 }

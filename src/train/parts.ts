@@ -15,7 +15,7 @@ import { optimize } from '../engine/graph/passes';
 import { recompute } from '../engine/graph/recompute';
 import { sizeOf, type Trace, type Value } from '../engine/graph/nodes';
 import { trace } from '../engine/graph/trace';
-import type { Recompute, Weights } from '../engine/program';
+import type { Engine, Recompute, Weights } from '../engine/program';
 import { baseParameters } from '../vit/architecture';
 import { frozenTensors, prepareModel, shapesOnly, type ModelSpec } from './model';
 import { accumulationProgram, sumName, type ProgramStart } from './program';
@@ -26,8 +26,8 @@ export interface PartOptions {
   start?: ProgramStart;
   /** What the study file asks for. */
   asked: { images: number | 'auto'; recompute: Recompute | 'auto' };
-  /** The engine computes in the processor's caches, as opposed to a device's memory. */
-  onProcessor: boolean;
+  /** Whether it computes in a device's memory, as opposed to the processor's caches, and what building weights in takes. */
+  engine: Pick<Engine, 'ownMemory' | 'builtInWeights'>;
   /** Bytes that activations may take. */
   budget: number;
   /** Told where nothing can be predicted. */
@@ -53,37 +53,35 @@ const cacheSized = 2.5 * 2 ** 20;
 /** How many times the bytes of what trains the activations of a part should have, for the adding up to be worth it. */
 const worthAdding = 1.5;
 
-/** How many times more weights are held when they are built in: 2.3 times by the programs that train (bench/results), and the evaluation's lays them out once more. */
-const copiesBuiltIn = 3.5;
-
 /** Weights that take no more than this, with the activations, are always built in. */
 const smallSession = 256 * 2 ** 20;
 
 /** The largest part that fits, and no larger than is fast; recomputing only where a single image is too large otherwise. */
-export async function chooseParts({ spec, start = {}, asked, onProcessor, budget, warn }: PartOptions): Promise<Parts> {
+export async function chooseParts({ spec, start = {}, asked, engine, budget, warn }: PartOptions): Promise<Parts> {
   const predict = await predictor(spec, start).catch(untraceable);
   if (predict instanceof UserError) {
     warn(`what a step will hold cannot be predicted, so that nothing makes it smaller: ${predict.what}`);
     return { images: evenParts(spec.batch, asked.images === 'auto' ? spec.batch : asked.images), recompute: 'off', bytes: NaN };
   }
-  const fast = onProcessor ? Math.max(2, Math.round(cacheSized / predict.widestOfOne), Math.round(worthAdding * predict.trained / predict.ofOneMore)) : spec.batch;
+  const fast = !engine.ownMemory ? Math.max(2, Math.round(cacheSized / predict.widestOfOne), Math.round(worthAdding * predict.trained / predict.ofOneMore)) : spec.batch;
   const most = evenParts(spec.batch, asked.images === 'auto' ? fast : asked.images);
   const modes: Recompute[] = asked.recompute === 'auto' ? ['off', 'attention', 'blocks'] : [asked.recompute];
   for (const mode of modes) {
     for (let images = most; images >= 1; images = images === 1 ? 0 : evenParts(spec.batch, Math.floor(images / 2))) {
       const bytes = predict.peak(images, mode);
       const isLast = images === 1 || asked.images !== 'auto';
-      if (bytes <= budget || (isLast && mode === modes.at(-1))) return { images, recompute: mode, weights: placeWeights({ bytes, budget, frozen: predict.frozen, whole: predict.peak(spec.batch, 'off') }), bytes };
+      if (bytes <= budget || (isLast && mode === modes.at(-1))) return { images, recompute: mode, weights: placeWeights({ engine, bytes, budget, frozen: predict.frozen, whole: predict.peak(spec.batch, 'off') }), bytes };
       if (asked.images !== 'auto') break;
     }
   }
   throw new Error('there is no part of a step to choose'); // the last mode always returns
 }
 
-/** Built in where the session then takes no more than half of what the activations of a whole step alone would: 8 % less time is not worth more (bench/results). */
-function placeWeights({ bytes, budget, frozen, whole }: { bytes: number; budget: number; frozen: number; whole: number }): Weights {
-  const session = bytes + copiesBuiltIn * frozen;
-  return session <= budget && session <= Math.max(smallSession, whole / 2) ? 'built-in' : 'fed';
+/** Built in where there is room for that, and the engine gains enough by it. */
+function placeWeights({ engine: { builtInWeights }, bytes, budget, frozen, whole }: Pick<PartOptions, 'engine' | 'budget'> & { bytes: number; frozen: number; whole: number }): Weights {
+  if (!builtInWeights) return 'fed';
+  const session = bytes + builtInWeights.copies * frozen;
+  return session <= budget && session <= Math.max(smallSession, builtInWeights.worth * whole) ? 'built-in' : 'fed';
 }
 
 /** Engines that run operation by operation do without a trace; the others say themselves what they cannot trace. */

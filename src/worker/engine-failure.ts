@@ -30,6 +30,7 @@ export function watchEngine(engine: Engine): Engine {
     precisions: engine.precisions,
     get deterministic() { return engine.deterministic; },
     get ownMemory() { return engine.ownMemory; },
+    builtInWeights: engine.builtInWeights,
     async open(options) {
       const session = await watched(engine.open(options));
       return {

@@ -127,7 +127,7 @@ async function partsOf({ opened: { trial, latestCheckpoint }, engine: { engine }
   const before = await readCheckpointHeader(latestCheckpoint);
   if (before) return before.engine.parts ?? { images: whole.batch, recompute: 'off' };
   const { images, recompute } = trial.memory ?? { images: 'auto', recompute: 'auto' };
-  return chooseParts({ spec: whole, start, warn, asked: { images, recompute }, onProcessor: !engine.ownMemory, budget: memoryBudget() });
+  return chooseParts({ spec: whole, start, warn, asked: { images, recompute }, engine, budget: memoryBudget() });
 }
 
 /** Without what only the frozen prefix reads. */

@@ -1,10 +1,10 @@
 /**
  * The addon with the project's own kernels. It is native code: only processes that may die load it (the worker, the probe).
  */
-import fs from 'node:fs';
 import { createRequire } from 'node:module';
-import path from 'node:path';
 import { UserError } from '../../common/errors';
+import { findRuntime, runtimeModulePath } from '../../common/runtimes';
+import { builtKernels, kernelsVersion } from './sources';
 
 /** Memory outside JavaScript that instructions can name. */
 export type NamedMemory = object & { readonly memory: unique symbol };
@@ -25,33 +25,38 @@ export interface KernelsBinding {
 
 let loaded: KernelsBinding | undefined;
 
-/** Loads it at the first call. Throws a UserError when it is not there, does not load, or has nothing for this processor. */
+/** Loads it at the first call. Throws a UserError when there is none, none loads, or it has nothing for this processor. */
 export function loadKernels(): KernelsBinding {
-  return (loaded ??= load(kernelsFile()));
+  return (loaded ??= usable(firstThatLoads(candidates())));
 }
 
-function load(file: string): KernelsBinding {
-  let binding: KernelsBinding;
-  try {
-    binding = createRequire(file)(file) as KernelsBinding;
-  } catch (cause) {
-    throw new UserError({
-      what: `the kernels do not load: ${cause instanceof Error ? cause.message.split('\n')[0] : String(cause)}`, where: file,
-      remedy: 'Run `peft-lab runtime install kernels`, which compiles them on this machine, or use the engine "graph".', cause,
-    });
+/** PEFT_LAB_KERNELS, what was built with PEFT Lab, and what was compiled on this machine from the same sources. */
+function candidates(): string[] {
+  const given = process.env['PEFT_LAB_KERNELS'];
+  if (given) return [given];
+  const runtime = findRuntime('kernels', { version: kernelsVersion() });
+  return [builtKernels(), runtime && runtimeModulePath(runtime)].filter(file => file !== null);
+}
+
+/** One that was built elsewhere may need a newer system than this. */
+function firstThatLoads(files: readonly string[]): KernelsBinding {
+  const failures: string[] = [];
+  for (const file of files) {
+    try {
+      return createRequire(file)(file) as KernelsBinding;
+    } catch (error) {
+      failures.push(error instanceof Error ? error.message.split('\n')[0]! : String(error));
+    }
   }
-  if (binding.instructionSet) return binding;
   throw new UserError({
-    what: 'this processor has neither AVX2 with FMA nor AVX-512, one of which the kernels need', where: 'engine native', remedy: 'Use the engine "graph".',
+    what: files.length ? `the kernels do not load: ${failures.join('; ')}` : 'the kernels are not compiled', where: 'engine native',
+    remedy: 'Run `peft-lab runtime install kernels`, which compiles them on this machine, or use the engine "graph".',
   });
 }
 
-function kernelsFile(): string {
-  const candidates = [process.env['PEFT_LAB_KERNELS'], ...['.', '..'].map(up => path.resolve(__dirname, up, 'native/peft-lab-kernels.node')), path.resolve('dist/native/peft-lab-kernels.node')];
-  const found = candidates.find(file => file && fs.existsSync(file));
-  if (found) return found;
+function usable(binding: KernelsBinding): KernelsBinding {
+  if (binding.instructionSet) return binding;
   throw new UserError({
-    what: 'the kernels are not compiled', where: 'engine native',
-    remedy: 'Run `peft-lab runtime install kernels`, or use the engine "graph".',
+    what: 'this processor has neither AVX2 with FMA nor AVX-512, one of which the kernels need', where: 'engine native', remedy: 'Use the engine "graph".',
   });
 }

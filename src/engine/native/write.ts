@@ -65,10 +65,11 @@ function productWords({ inputs, outputs: [output, derivative], attributes }: Nod
   const k = a.shape.at(attributes['transposeA'] ? -2 : -1)!;
   const [left, right] = [matrix(a, attributes['transposeA'], places), matrix(b, attributes['transposeB'], places)];
   const rows = (value: Value | undefined) => (value && places.isRead(value) ? { at: places.operand(value), row: rowStride(value, places) } : { at: noOperand, row: 0 });
+  const panels = b.shape.length === 2 ? places.panels(b, { ...right, n, k }) : null; // then b itself is not read
   const [addend, factor, saved] = [role('addend'), role('factor'), derivative].map(rows) as [Rows, Rows, Rows];
   return [
-    places.operand(a), left.row, left.column, places.operand(b), right.row, right.column, places.operand(output!), rowStride(output!, places), m, n, k,
-    (b.shape.length === 2 && places.panels(b, { ...right, n, k })) || noOperand, rows(role('bias')).at,
+    places.operand(a), left.row, left.column, panels ? noOperand : places.operand(b), right.row, right.column, places.operand(output!), rowStride(output!, places), m, n, k,
+    panels ?? noOperand, rows(role('bias')).at,
     addend.at, addend.row, rows(role('keep')).at, factor.at, factor.row, Boolean(attributes['gelu']), saved.at, saved.row,
   ];
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { engines } from '../../../src/engine/engines';
 import { peakBytes } from '../../../src/engine/graph/memory';
 import type { Node, Value } from '../../../src/engine/graph/nodes';
 import { tf } from '../../../src/engine/tfjs';
@@ -12,7 +13,7 @@ function spec(arch: string, method: string, batch: number): ModelSpec {
   return { architecture: presets[arch]!, method: findMethod(method), options: parseMethodOptions(method, {}), classes: 10, batch, dropPath: 0.1, dropout: true };
 }
 
-const roomy: Omit<PartOptions, 'spec'> = { asked: { images: 'auto', recompute: 'auto' }, onProcessor: true, budget: 2 ** 40, warn: message => { throw new Error(message); } };
+const roomy: Omit<PartOptions, 'spec'> = { asked: { images: 'auto', recompute: 'auto' }, engine: engines.graph, budget: 2 ** 40, warn: message => { throw new Error(message); } };
 
 describe('the memory of a list of nodes', () => {
   const value = (id: number, source?: Value['source']): Value => ({ id, shape: [10], dtype: 'float32', ...source && { source } });
@@ -31,7 +32,7 @@ describe('the parts of a step', () => {
   it('are a few images where a processor computes, and all where a device does', async () => {
     const tiny = spec('deit_tiny_patch16_224', 'lora', 16);
     assert.deepEqual((({ images, recompute }) => ({ images, recompute }))(await chooseParts({ spec: tiny, ...roomy })), { images: 4, recompute: 'off' });
-    assert.equal((await chooseParts({ spec: tiny, ...roomy, onProcessor: false })).images, 16);
+    assert.equal((await chooseParts({ spec: tiny, ...roomy, engine: engines['graph-cuda'] })).images, 16);
     assert.equal((await chooseParts({ spec: spec('vit_base_patch16_224', 'lora', 8), ...roomy })).images, 2);
   });
 
@@ -68,6 +69,11 @@ describe('the parts of a step', () => {
     assert.equal(await place('vit_base_patch16_224', 'lora', 8), 'fed');
     assert.equal(await place('vit_base_patch16_224', 'lora', 64), 'built-in');
     assert.equal(await place('vit_base_patch16_224', 'lora', 64, 2 ** 30), 'fed');
+  });
+
+  it('have weights built in wherever there is room, where an engine gains that much by it', async () => {
+    const place = async (budget: number) => (await chooseParts({ spec: spec('vit_base_patch16_224', 'lora', 8), ...roomy, engine: engines.native, budget })).weights;
+    assert.deepEqual([await place(roomy.budget), await place(2 ** 29)], ['built-in', 'fed']);
   });
 
   it('heed what the study asks for, whatever the memory', async () => {

@@ -25,7 +25,7 @@ typedef struct {
 } Attention;
 
 /** Blocks of queries whose scores are computed at once. */
-enum { queryTiles = 8 };
+enum { queryTiles = 4 };
 
 typedef struct {
   const float *at;
@@ -45,7 +45,7 @@ static void packHead(const float *b, int64_t row, int64_t column, int64_t column
 /** a [rows, depth] (its rows contiguous) times panels -> to [rows, columns]. */
 static void multiplyHead(const float *a, int64_t aRow, int64_t rows, int64_t depth, const float *panels, int64_t columns, float *to, int64_t toRow) {
   for (int64_t j = 0; j < columns; j += PANEL) {
-    Tile tile = {.aRow = aRow, .depth = depth, .panel = panels + j * depth, .toRow = toRow};
+    Tile tile = {.aRow = aRow, .step = 1, .depth = depth, .panel = panels + j * depth, .toRow = toRow};
     for (int64_t i = 0; i < rows; i += TILE_ROWS) {
       tile.a = a + i * aRow, tile.to = to + i * toRow + j;
       computeEdge(&tile, smaller(TILE_ROWS, rows - i), smaller(PANEL, columns - j));
@@ -53,13 +53,12 @@ static void multiplyHead(const float *a, int64_t aRow, int64_t rows, int64_t dep
   }
 }
 
-/** The same with a [depth, rows], its transpose, which is laid out in tiles in `tiles`. */
-static void multiplyTransposed(const float *a, int64_t aColumn, int64_t rows, int64_t depth, const float *panels, int64_t columns, float *to, int64_t toRow, float *tiles) {
-  packTiles(a, aColumn, rows, depth, tiles);
+/** The same with a [depth, rows], its transpose. What lies behind the last row is read too. */
+static void multiplyTransposed(const float *a, int64_t aColumn, int64_t rows, int64_t depth, const float *panels, int64_t columns, float *to, int64_t toRow) {
   for (int64_t j = 0; j < columns; j += PANEL) {
-    Tile tile = {.inTiles = 1, .depth = depth, .panel = panels + j * depth, .toRow = toRow};
+    Tile tile = {.step = aColumn, .depth = depth, .panel = panels + j * depth, .toRow = toRow};
     for (int64_t i = 0; i < rows; i += TILE_ROWS) {
-      tile.a = tiles + i * depth, tile.to = to + i * toRow + j;
+      tile.a = a + i, tile.to = to + i * toRow + j;
       computeEdge(&tile, smaller(TILE_ROWS, rows - i), smaller(PANEL, columns - j));
     }
   }
@@ -70,15 +69,14 @@ static float exponentiateRow(float *row, int64_t tokens, int64_t padded, float s
   Vector largest = splat(-INFINITY);
   int64_t whole = tokens / LANES * LANES;
   for (int64_t j = 0; j < whole; j += LANES) {
-    Vector x = load(row + j);
-    largest = select(x > largest, x, largest);
+    largest = larger(load(row + j), largest);
   }
   float most = whole ? largestOf(largest) : row[0];
   for (int64_t j = whole; j < tokens; j++) most = row[j] > most ? row[j] : most;
   for (int64_t j = tokens; j < padded; j++) row[j] = -INFINITY;
   Vector sums = {0};
   for (int64_t j = 0; j < padded; j += LANES) {
-    Vector x = exponential((load(row + j) - most) * scale);
+    Vector x = exponentialOfNegative((load(row + j) - most) * scale);
     store(row + j, x);
     sums += x;
   }
@@ -141,7 +139,7 @@ static float rowProduct(const float *x, const float *y, int64_t count) {
 /** scores -> probabilities, and their gradients -> those of the scores, both in place; rows are padded, with 0 behind the last token. */
 static void scoreGradients(const Attention *a, float *scores, float *gradients, int64_t padded, float logSum, float delta) {
   for (int64_t j = 0; j < padded; j += LANES) {
-    Vector p = exponential(load(scores + j) * a->scale - logSum);
+    Vector p = exponentialOfNegative(load(scores + j) * a->scale - logSum);
     store(scores + j, p);
     store(gradients + j, p * (load(gradients + j) - delta) * a->scale);
   }
@@ -149,22 +147,21 @@ static void scoreGradients(const Attention *a, float *scores, float *gradients, 
 }
 
 typedef struct {
-  int64_t tokens, width, panelsByWidth, tiles, scores;
+  int64_t tokens, width, panelsByWidth, scores;
 } GradientSizes;
 
 INLINE GradientSizes gradientSizes(const Attention *a) {
   GradientSizes s = {.tokens = paddedColumns(a->tokens), .width = paddedColumns(a->width)};
   int64_t longest = a->tokens > a->queries ? a->tokens : a->queries;
   s.panelsByWidth = s.tokens * a->width > s.width * longest ? s.tokens * a->width : s.width * longest;
-  s.tiles = divideUp(a->tokens, TILE_ROWS) * TILE_ROWS * a->queries;
-  s.scores = a->queries * s.tokens;
+  s.scores = a->queries * s.tokens + TILE_ROWS;
   return s;
 }
 
 static void attentionGradientTask(void *context, int64_t task, int thread) {
   const Attention *a = context;
   GradientSizes s = gradientSizes(a);
-  float *panels = ownScratch(a->pool, thread), *tiles = panels + s.panelsByWidth, *scores = tiles + s.tiles, *gradients = scores + s.scores;
+  float *panels = ownScratch(a->pool, thread), *scores = panels + s.panelsByWidth, *gradients = scores + s.scores;
   HeadRows q = rowsOf(a, a->q, a->qRow, task), k = rowsOf(a, a->k, a->kRow, task), v = rowsOf(a, a->v, a->vRow, task);
   HeadRows o = rowsOf(a, a->out, a->outRow, task), d = rowsOf(a, a->dOut, a->dOutRow, task);
   HeadRows dq = rowsOf(a, a->dq, a->dqRow, task), dk = rowsOf(a, a->dk, a->dkRow, task), dv = rowsOf(a, a->dv, a->dvRow, task);
@@ -177,9 +174,9 @@ static void attentionGradientTask(void *context, int64_t task, int thread) {
     scoreGradients(a, scores + i * s.tokens, gradients + i * s.tokens, s.tokens, a->logSums[task * a->queries + i], delta);
   }
   packHead(d.at, d.step, 1, a->width, a->queries, panels);
-  multiplyTransposed(scores, s.tokens, a->tokens, a->queries, panels, a->width, (float *)dv.at, dv.step, tiles);
+  multiplyTransposed(scores, s.tokens, a->tokens, a->queries, panels, a->width, (float *)dv.at, dv.step);
   packHead(q.at, q.step, 1, a->width, a->queries, panels);
-  multiplyTransposed(gradients, s.tokens, a->tokens, a->queries, panels, a->width, (float *)dk.at, dk.step, tiles);
+  multiplyTransposed(gradients, s.tokens, a->tokens, a->queries, panels, a->width, (float *)dk.at, dk.step);
   packHead(k.at, k.step, 1, a->width, a->tokens, panels);
   multiplyHead(gradients, s.tokens, a->queries, a->tokens, panels, a->width, (float *)dq.at, dq.step);
 }
@@ -188,7 +185,7 @@ static void attentionGradientTask(void *context, int64_t task, int thread) {
 static int attendBackwards(Pool *pool, Attention *a) {
   a->pool = pool;
   GradientSizes s = gradientSizes(a);
-  if (!reserveScratch(pool, (s.panelsByWidth + s.tiles + 2 * s.scores) * 4, 0)) return 0;
+  if (!reserveScratch(pool, (s.panelsByWidth + 2 * s.scores) * 4, 0)) return 0;
   runTasks(pool, a->batch * a->heads, attentionGradientTask, a);
   return 1;
 }

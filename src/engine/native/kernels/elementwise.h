@@ -46,7 +46,7 @@ typedef struct {
 #define EACH(expression) for (int64_t i = 0; i < n; i += LANES) { Vector x = load(a + i); store(to + i, expression); } return;
 #define EACH_PAIR(expression) for (int64_t i = 0; i < n; i += LANES) { Vector x = load(a + i), y = load(b + i); store(to + i, expression); } return;
 #define EACH_NUMBER(expression) for (int64_t i = 0; i < n; i++) { float x = a[i]; to[i] = expression; } return;
-#define TRUTH(condition) select(condition, splat(1), splat(0))
+#define TRUTH(condition) choose(condition, splat(1), splat(0))
 
 /** `n` is a multiple of LANES. */
 static void runStep(StepCode code, int64_t n, const float *a, const float *b, const float *c, float *to) {
@@ -56,20 +56,20 @@ static void runStep(StepCode code, int64_t n, const float *a, const float *b, co
     case STEP_SUB: EACH_PAIR(x - y)
     case STEP_MULTIPLY: EACH_PAIR(x * y)
     case STEP_DIVIDE: EACH_PAIR(x / y)
-    case STEP_MAXIMUM: EACH_PAIR(select(x > y, x, select(x == x, y, x)))
-    case STEP_MINIMUM: EACH_PAIR(select(x < y, x, select(x == x, y, x)))
+    case STEP_MAXIMUM: EACH_PAIR(choose(x > y, x, choose(x == x, y, x)))
+    case STEP_MINIMUM: EACH_PAIR(choose(x < y, x, choose(x == x, y, x)))
     case STEP_POWER: for (int64_t i = 0; i < n; i++) to[i] = powf(a[i], b[i]); return;
     case STEP_GREATER: EACH_PAIR(TRUTH(x > y))
     case STEP_GREATER_EQUAL: EACH_PAIR(TRUTH(x >= y))
     case STEP_LESS: EACH_PAIR(TRUTH(x < y))
     case STEP_LESS_EQUAL: EACH_PAIR(TRUTH(x <= y))
     case STEP_EQUAL: EACH_PAIR(TRUTH(x == y))
-    case STEP_ABS: EACH(select(x < 0, -x, x))
+    case STEP_ABS: EACH(choose(x < 0, -x, x))
     case STEP_ERF: EACH(errorFunction(x))
     case STEP_EXP: EACH(exponential(x))
     case STEP_LOG: EACH_NUMBER(logf(x))
     case STEP_NEGATE: EACH(-x)
-    case STEP_RELU: EACH(select(x < 0, splat(0), x))
+    case STEP_RELU: EACH(choose(x < 0, splat(0), x))
     case STEP_RECIPROCAL: EACH(1.0f / x)
     case STEP_RSQRT: EACH_NUMBER(1 / sqrtf(x))
     case STEP_SIGMOID: EACH(sigmoid(x))
@@ -77,7 +77,7 @@ static void runStep(StepCode code, int64_t n, const float *a, const float *b, co
     case STEP_SQUARE: EACH(x * x)
     case STEP_STEP: EACH(TRUTH(x > 0))
     case STEP_TANH: EACH_NUMBER(tanhf(x))
-    case STEP_SELECT: for (int64_t i = 0; i < n; i += LANES) store(to + i, select(load(a + i) != 0, load(b + i), load(c + i))); return;
+    case STEP_SELECT: for (int64_t i = 0; i < n; i += LANES) store(to + i, choose(load(a + i) != 0, load(b + i), load(c + i))); return;
     case STEP_GELU: EACH(gelu(x, &derivative))
     case STEP_GELU_DERIVATIVE: EACH((gelu(x, &derivative), derivative))
     case STEP_COPY: EACH(x)

@@ -14,7 +14,7 @@
 #endif
 
 /** How much of the depth is multiplied at once: a panel of it stays in the innermost cache. */
-enum { mostDepth = 256, chunkRows = 80 };
+enum { mostDepth = 256 };
 
 typedef struct {
   /** [m, k]: element (i, p) is at a[i * aRow + p * aColumn]; one of the strides is 1. Likewise b [k, n]. */
@@ -88,8 +88,8 @@ static void packTiles(const float *a, int64_t column, int64_t rows, int64_t dept
   }
 }
 
-/** [rows, depth] times a panel, plus `from` where it is not null -> `to` [rows, PANEL]. `rows` and `step` are constants where this is inlined. */
-INLINE void multiplyTile(const int rows, int64_t depth, const float *a, int64_t aRow, const int64_t step, const float *panel, const float *from, int64_t fromRow, float *to, int64_t toRow) {
+/** [rows, depth] times a panel, plus `from` where it is not null -> `to` [rows, PANEL]. `rows` is a constant where this is inlined, so is aRow or step. */
+INLINE void multiplyTile(const int rows, int64_t depth, const float *a, int64_t aRow, int64_t step, const float *panel, const float *from, int64_t fromRow, float *to, int64_t toRow) {
   Vector sums[TILE_ROWS][2];
   for (int i = 0; i < rows; i++) for (int j = 0; j < 2; j++) sums[i][j] = from ? load(from + i * fromRow + j * LANES) : (Vector){0};
   for (int64_t p = 0; p < depth; p++) {
@@ -107,8 +107,8 @@ INLINE void multiplyTile(const int rows, int64_t depth, const float *a, int64_t 
 typedef struct {
   const float *a;
   int64_t aRow;
-  /** Whether a lies in tiles; else rows are contiguous. */
-  int inTiles;
+  /** From one column of a to the next: 1, or more where its rows are side by side (aRow is 1 then). */
+  int64_t step;
   int64_t depth;
   const float *panel;
   const float *from;
@@ -120,14 +120,14 @@ typedef struct {
 #define ROWS_CASE(rows) case rows: multiplyTile(rows, t->depth, t->a, t->aRow, 1, t->panel, t->from, t->fromRow, t->to, t->toRow); return;
 
 static void computeTile(const Tile *t, int64_t rows) {
-  if (t->inTiles) { // rows behind the last are 0 there, but must not be written
+  if (t->step != 1) { // rows behind the last can be read, but must not be written
     if (rows == TILE_ROWS) {
-      multiplyTile(TILE_ROWS, t->depth, t->a, 1, TILE_ROWS, t->panel, t->from, t->fromRow, t->to, t->toRow);
+      multiplyTile(TILE_ROWS, t->depth, t->a, 1, t->step, t->panel, t->from, t->fromRow, t->to, t->toRow);
       return;
     }
     float whole[TILE_ROWS * PANEL];
     if (t->from) for (int64_t i = 0; i < rows; i++) memcpy(whole + i * PANEL, t->from + i * t->fromRow, PANEL * 4);
-    multiplyTile(TILE_ROWS, t->depth, t->a, 1, TILE_ROWS, t->panel, t->from ? whole : 0, PANEL, whole, PANEL);
+    multiplyTile(TILE_ROWS, t->depth, t->a, 1, t->step, t->panel, t->from ? whole : 0, PANEL, whole, PANEL);
     for (int64_t i = 0; i < rows; i++) memcpy(t->to + i * t->toRow, whole + i * PANEL, PANEL * 4);
     return;
   }
@@ -153,45 +153,65 @@ static void computeEdge(const Tile *t, int64_t rows, int64_t columns) {
   for (int64_t i = 0; i < rows; i++) memcpy(t->to + i * t->toRow, whole + i * PANEL, (size_t)columns * 4);
 }
 
-/** Bias, factor and activation on some rows of a panel's columns, which the products have just left in the innermost cache. */
-static void finishPanel(const Product *p, int64_t row, int64_t end, int64_t column, int64_t columns) {
-  for (int64_t i = row; i < end; i++) {
-    for (int64_t j = column; j < column + columns; j += LANES) {
-      int64_t count = smaller(LANES, column + columns - j);
-      Vector x = count == LANES ? load(p->c + i * p->cRow + j) : loadSome(p->c + i * p->cRow + j, count);
-      if (p->bias) x += count == LANES ? load(p->bias + j) : loadSome(p->bias + j, count);
-      if (p->factor) x *= count == LANES ? load(p->factor + i * p->factorRow + j) : loadSome(p->factor + i * p->factorRow + j, count);
-      if (p->activation) {
-        Vector derivative;
-        x = gelu(x, &derivative);
-        if (p->derivative) storeSome(p->derivative + i * p->derivativeRow + j, derivative, count);
-      }
-      if (count == LANES) store(p->c + i * p->cRow + j, x);
-      else storeSome(p->c + i * p->cRow + j, x, count);
+typedef struct {
+  int64_t row, rows, column, columns;
+} Part;
+
+/** Numbers of a part's row in [m, n], from `column` on; those behind the part are 0. */
+INLINE Vector loadPart(const float *row, int64_t column, int64_t end) {
+  return column + LANES <= end ? load(row + column) : loadSome(row + column, end - column);
+}
+
+INLINE void storePart(float *row, int64_t column, int64_t end, Vector value) {
+  if (column + LANES <= end) store(row + column, value);
+  else storeSome(row + column, value, end - column);
+}
+
+/** What follows the product, on a tile that was just written and is in the innermost cache. */
+static void finishTile(const Product *p, Part part) {
+  int64_t end = part.column + part.columns;
+  for (int64_t i = part.row; i < part.row + part.rows; i++) {
+    float *c = p->c + i * p->cRow, *derivatives = p->derivative ? p->derivative + i * p->derivativeRow : 0;
+    const float *bias = p->addend ? p->bias : 0, *factor = p->factor ? p->factor + i * p->factorRow : 0; // without addend the bias came first
+    for (int64_t j = part.column; j < end; j += LANES) {
+      Vector x = loadPart(c, j, end), derivative = {0};
+      if (bias) x += loadPart(bias, j, end);
+      if (factor) x *= loadPart(factor, j, end);
+      if (p->activation) x = gelu(x, &derivative);
+      if (derivatives) storePart(derivatives, j, end, derivative);
+      storePart(c, j, end, x);
     }
   }
+}
+
+/** Asks for what a tile will read beside its operands, while the product is computed. */
+INLINE void fetchPart(const float *matrix, int64_t stride, Part part) {
+  if (matrix) for (int64_t i = part.row; i < part.row + part.rows; i++) for (int u = 0; u < 2 * VECTOR_BYTES; u += 64) __builtin_prefetch((const char *)(matrix + i * stride + part.column) + u);
 }
 
 /** Some rows and panels of the product. `tiles` has room for those rows in the depth of a block, where a's columns are contiguous. */
 static void multiplyChunk(const Product *p, const float *panels, int64_t row, int64_t end, int64_t firstPanel, int64_t endPanel, float *tiles) {
   int64_t block = depthBlock(p->k), columns = paddedColumns(p->n);
-  int inTiles = p->aColumn != 1;
-  int finishes = p->bias || p->factor || p->activation;
+  int inTiles = p->aColumn != 1, finishes = (p->bias && p->addend) || p->factor || p->activation;
   for (int64_t k = 0; k < p->k; k += block) {
     int64_t depth = smaller(block, p->k - k);
+    int isLast = k + depth == p->k;
     if (inTiles) packTiles(p->a + row * p->aRow + k * p->aColumn, p->aColumn, end - row, depth, tiles);
-    const float *from = k ? p->c : p->addend;
-    int64_t fromRow = k ? p->cRow : p->addendRow;
+    const float *from = k ? p->c : p->addend ? p->addend : p->bias;
+    int64_t fromRow = k ? p->cRow : p->addend ? p->addendRow : 0;
     for (int64_t j = firstPanel; j < endPanel; j++) {
-      int64_t width = smaller(PANEL, p->n - j * PANEL);
-      Tile tile = {.aRow = p->aRow, .inTiles = inTiles, .depth = depth, .panel = panels + k * columns + j * depth * PANEL, .fromRow = fromRow, .toRow = p->cRow};
+      Tile tile = {.aRow = p->aRow, .step = inTiles ? TILE_ROWS : 1, .depth = depth, .panel = panels + k * columns + j * depth * PANEL, .fromRow = fromRow, .toRow = p->cRow};
+      Part part = {.column = j * PANEL, .columns = smaller(PANEL, p->n - j * PANEL)};
       for (int64_t i = row; i < end; i += TILE_ROWS) {
+        part.row = i, part.rows = smaller(TILE_ROWS, end - i);
         tile.a = inTiles ? tiles + (i - row) * depth : p->a + i * p->aRow + k;
-        tile.from = from ? from + i * fromRow + j * PANEL : 0;
-        tile.to = p->c + i * p->cRow + j * PANEL;
-        computeEdge(&tile, smaller(TILE_ROWS, end - i), width);
+        tile.from = from ? from + i * fromRow + part.column : 0;
+        tile.to = p->c + i * p->cRow + part.column;
+        if (isLast) fetchPart(p->factor, p->factorRow, part);
+        if (from && part.row + 2 * TILE_ROWS <= end) fetchPart(from + TILE_ROWS * fromRow, fromRow, part); // of the next tile
+        computeEdge(&tile, part.rows, part.columns);
+        if (isLast && finishes) finishTile(p, part);
       }
-      if (finishes && k + depth == p->k) finishPanel(p, row, end, j * PANEL, width);
     }
   }
 }
@@ -211,7 +231,7 @@ typedef struct {
   const Product *product;
   Pool *pool;
   float *panels;
-  int64_t rowsOfChunk, rowChunks, panelsOfChunk;
+  int64_t rowChunks, panelsOfChunk;
 } SharedProduct;
 
 static void packTask(void *context, int64_t task, int thread) {
@@ -221,11 +241,17 @@ static void packTask(void *context, int64_t task, int thread) {
   for (int64_t j = task * 4; j < smaller(count, task * 4 + 4); j++) packPanels(s->product, j, s->panels);
 }
 
+/** Chunks differ by one tile at most, so that threads which share them end together. */
+static int64_t chunkStart(const SharedProduct *s, int64_t chunk) {
+  int64_t tiles = divideUp(s->product->m, TILE_ROWS);
+  return smaller(s->product->m, chunk * tiles / s->rowChunks * TILE_ROWS);
+}
+
 static void chunkTask(void *context, int64_t task, int thread) {
   SharedProduct *s = context;
   const Product *p = s->product;
-  int64_t row = task % s->rowChunks * s->rowsOfChunk, panel = task / s->rowChunks * s->panelsOfChunk;
-  multiplyChunk(p, s->panels, row, smaller(p->m, row + s->rowsOfChunk), panel, smaller(divideUp(p->n, PANEL), panel + s->panelsOfChunk), ownScratch(s->pool, thread));
+  int64_t chunk = task % s->rowChunks, panel = task / s->rowChunks * s->panelsOfChunk;
+  multiplyChunk(p, s->panels, chunkStart(s, chunk), chunkStart(s, chunk + 1), panel, smaller(divideUp(p->n, PANEL), panel + s->panelsOfChunk), ownScratch(s->pool, thread));
 }
 
 /** Lets the addend be what it is multiplied by `keep`: as it is, nothing, or c, into which it is written. */
@@ -241,18 +267,19 @@ static Product scaleAddend(const Product *given) {
   return p;
 }
 
+/** Rows of a chunk: more where the panels do not fit into a thread's own cache and every chunk reads them from further away. */
+INLINE int64_t chunkRows(const Product *p) { return panelsSize(p->n, p->k) * 4 > 1 << 20 ? 200 : 80; }
+
 /** The whole product, by all threads. Returns 0 when there is no memory for it. */
 static int multiply(Pool *pool, const Product *given) {
   Product scaled = scaleAddend(given), *p = &scaled;
   int64_t threads = poolThreads(pool), count = divideUp(p->n, PANEL);
   SharedProduct shared = {.product = p, .pool = pool, .panels = (float *)p->panels};
-  int64_t chunks = divideUp(p->m, chunkRows);
-  if (p->m >= 2 * threads * TILE_ROWS) chunks = divideUp(chunks, threads) * threads; // no thread waits for the last chunk
-  shared.rowsOfChunk = divideUp(divideUp(p->m, chunks), TILE_ROWS) * TILE_ROWS;
-  shared.rowChunks = divideUp(p->m, shared.rowsOfChunk);
+  shared.rowChunks = divideUp(p->m, chunkRows(p));
+  if (p->m >= 2 * threads * TILE_ROWS) shared.rowChunks = divideUp(shared.rowChunks, threads) * threads; // no thread waits for the last chunk
   int64_t splits = shared.rowChunks >= threads ? 1 : smaller(count, divideUp(2 * threads, shared.rowChunks));
   shared.panelsOfChunk = divideUp(count, splits);
-  if (!reserveScratch(pool, p->aColumn == 1 ? 0 : tilesSize(shared.rowsOfChunk, p->k) * 4, p->panels ? 0 : panelsSize(p->n, p->k) * 4)) return 0;
+  if (!reserveScratch(pool, p->aColumn == 1 ? 0 : tilesSize(divideUp(p->m, shared.rowChunks) + TILE_ROWS, p->k) * 4, p->panels ? 0 : panelsSize(p->n, p->k) * 4)) return 0;
   if (!p->panels) {
     shared.panels = sharedScratch(pool);
     runTasks(pool, divideUp(count, 4), packTask, &shared);
@@ -261,14 +288,16 @@ static int multiply(Pool *pool, const Product *given) {
   return 1;
 }
 
+/** A multiple of every TILE_ROWS. */
+enum { aloneRows = 84 };
+
 /** Floats of scratch that a product takes which one thread computes alone. */
-INLINE int64_t aloneSize(const Product *p) { return panelsSize(p->n, p->k) + (p->aColumn == 1 ? 0 : tilesSize(chunkRows, p->k)); }
+INLINE int64_t aloneSize(const Product *p) { return panelsSize(p->n, p->k) + (p->aColumn == 1 ? 0 : tilesSize(aloneRows, p->k)); }
 
 /** The whole product by one thread, in scratch of `aloneSize`. */
 static void multiplyAlone(const Product *p, float *scratch) {
   int64_t count = divideUp(p->n, PANEL);
   float *tiles = scratch + panelsSize(p->n, p->k);
   for (int64_t j = 0; j < count; j++) packPanels(p, j, scratch);
-  int64_t rows = chunkRows / TILE_ROWS * TILE_ROWS;
-  for (int64_t i = 0; i < p->m; i += rows) multiplyChunk(p, scratch, i, smaller(p->m, i + rows), 0, count, tiles);
+  for (int64_t i = 0; i < p->m; i += aloneRows) multiplyChunk(p, scratch, i, smaller(p->m, i + aloneRows), 0, count, tiles);
 }

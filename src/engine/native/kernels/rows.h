@@ -148,7 +148,7 @@ typedef struct {
   float *y;
 } Reduce;
 
-INLINE Vector combine(Reduction kind, Vector a, Vector b) { return kind == REDUCE_MAX ? select(b > a, b, a) : a + b; }
+INLINE Vector combine(Reduction kind, Vector a, Vector b) { return kind == REDUCE_MAX ? choose(b > a, b, a) : a + b; }
 
 /** Along rows that are contiguous. */
 static void reduceRowsTask(void *context, int64_t task, int thread) {
