@@ -1,7 +1,7 @@
 // Trains the same thing here and in PyTorch, taking turns in one run: `npm run bench -- [options]`
 //   --models deit_tiny_patch16_224:16,vit_base_patch16_224:8   backbones and their batches
 //   --methods linear,full,...   --threads 2   --rounds 3   --steps 3 (a side, in a round)
-//   --engine graph   --compile (PyTorch's too)   --python PATH   --json
+//   --engine native   --compile (PyTorch's too)   --python PATH   --json
 //   --without-avx512 (hidden from both sides: what a processor without it would do; Linux on Intel, with a C compiler)
 // Backbones are random, of the real shape, and the same on both sides, adapters too; there is no dropout and no drop
 // path, so that the losses must agree; after the run they are compared at the tenth step.
@@ -26,7 +26,7 @@ const { values } = parseArgs({
     models: { type: 'string', default: 'deit_tiny_patch16_224:16,vit_base_patch16_224:8' },
     methods: { type: 'string', default: 'linear,full,bitfit,ln,lora,adaptformer,vpt-deep' },
     threads: { type: 'string', default: '2' }, rounds: { type: 'string', default: '3' }, steps: { type: 'string', default: '3' },
-    engine: { type: 'string', default: 'graph' }, compile: { type: 'boolean', default: false },
+    engine: { type: 'string', default: 'native' }, compile: { type: 'boolean', default: false },
     'without-avx512': { type: 'boolean', default: false },
     python: { type: 'string' }, json: { type: 'boolean', default: false },
   },

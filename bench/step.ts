@@ -28,7 +28,7 @@ import { presets } from '../src/vit/presets';
 const { values } = parseArgs({
   options: {
     arch: { type: 'string', default: 'deit_tiny_patch16_224' }, method: { type: 'string', default: 'lora' },
-    engine: { type: 'string', default: 'graph' }, batch: { type: 'string', default: '16' },
+    engine: { type: 'string', default: 'native' }, batch: { type: 'string', default: '16' },
     classes: { type: 'string', default: '10' }, threads: { type: 'string', default: String(defaultThreads()) },
     images: { type: 'string', default: 'auto' }, recompute: { type: 'string', default: 'auto' },
     weights: { type: 'string', default: 'auto' },

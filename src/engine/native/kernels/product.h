@@ -167,21 +167,40 @@ INLINE void storePart(float *row, int64_t column, int64_t end, Vector value) {
   else storeSome(row + column, value, end - column);
 }
 
+/** GELU of a whole tile, in place. A loop of its own: what the polynomials need stays in registers. Derivatives are read in the backward pass only. */
+static __attribute__((noinline)) void activateTile(float *c, int64_t cRow, int64_t rows, float *derivatives, int64_t derivativeRow) {
+  int isAligned = areAligned(derivatives, derivativeRow);
+  for (int64_t i = 0; i < 2 * rows; i++) {
+    float *at = c + (i >> 1) * cRow + (i & 1) * LANES, *away = derivatives + (i >> 1) * derivativeRow + (i & 1) * LANES;
+    Vector derivative;
+    store(at, gelu(load(at), &derivative));
+    if (!derivatives) continue;
+    if (isAligned) storeAway(away, derivative);
+    else store(away, derivative);
+  }
+}
+
 /** What follows the product, on a tile that was just written and is in the innermost cache. */
 static void finishTile(const Product *p, Part part) {
+  const float *rest = p->addend ? p->bias : 0; // without addend the bias came first
   int64_t end = part.column + part.columns;
-  for (int64_t i = part.row; i < part.row + part.rows; i++) {
-    float *c = p->c + i * p->cRow, *derivatives = p->derivative ? p->derivative + i * p->derivativeRow : 0;
-    const float *bias = p->addend ? p->bias : 0, *factor = p->factor ? p->factor + i * p->factorRow : 0; // without addend the bias came first
-    for (int64_t j = part.column; j < end; j += LANES) {
-      Vector x = loadPart(c, j, end), derivative = {0};
-      if (bias) x += loadPart(bias, j, end);
-      if (factor) x *= loadPart(factor, j, end);
-      if (p->activation) x = gelu(x, &derivative);
-      if (derivatives) storePart(derivatives, j, end, derivative);
-      storePart(c, j, end, x);
+  int isWhole = part.columns == PANEL;
+  if (rest || p->factor || !isWhole) {
+    for (int64_t i = part.row; i < part.row + part.rows; i++) {
+      float *c = p->c + i * p->cRow;
+      for (int64_t j = part.column; j < end; j += LANES) {
+        Vector x = loadPart(c, j, end), derivative = {0};
+        if (rest) x += loadPart(rest, j, end);
+        if (p->factor) x *= loadPart(p->factor + i * p->factorRow, j, end);
+        if (p->activation && !isWhole) x = gelu(x, &derivative);
+        if (p->derivative && !isWhole) storePart(p->derivative + i * p->derivativeRow, j, end, derivative);
+        storePart(c, j, end, x);
+      }
     }
   }
+  if (!p->activation || !isWhole) return;
+  float *derivatives = p->derivative ? p->derivative + part.row * p->derivativeRow + part.column : 0;
+  activateTile(p->c + part.row * p->cRow + part.column, p->cRow, part.rows, derivatives, p->derivativeRow);
 }
 
 /** Asks for what a tile will read beside its operands, while the product is computed. */
@@ -189,30 +208,45 @@ INLINE void fetchPart(const float *matrix, int64_t stride, Part part) {
   if (matrix) for (int64_t i = part.row; i < part.row + part.rows; i++) for (int u = 0; u < 2 * VECTOR_BYTES; u += 64) __builtin_prefetch((const char *)(matrix + i * stride + part.column) + u);
 }
 
-/** Some rows and panels of the product. `tiles` has room for those rows in the depth of a block, where a's columns are contiguous. */
-static void multiplyChunk(const Product *p, const float *panels, int64_t row, int64_t end, int64_t firstPanel, int64_t endPanel, float *tiles) {
-  int64_t block = depthBlock(p->k), columns = paddedColumns(p->n);
-  int inTiles = p->aColumn != 1, finishes = (p->bias && p->addend) || p->factor || p->activation;
-  for (int64_t k = 0; k < p->k; k += block) {
-    int64_t depth = smaller(block, p->k - k);
-    int isLast = k + depth == p->k;
-    if (inTiles) packTiles(p->a + row * p->aRow + k * p->aColumn, p->aColumn, end - row, depth, tiles);
-    const float *from = k ? p->c : p->addend ? p->addend : p->bias;
-    int64_t fromRow = k ? p->cRow : p->addend ? p->addendRow : 0;
-    for (int64_t j = firstPanel; j < endPanel; j++) {
-      Tile tile = {.aRow = p->aRow, .step = inTiles ? TILE_ROWS : 1, .depth = depth, .panel = panels + k * columns + j * depth * PANEL, .fromRow = fromRow, .toRow = p->cRow};
-      Part part = {.column = j * PANEL, .columns = smaller(PANEL, p->n - j * PANEL)};
-      for (int64_t i = row; i < end; i += TILE_ROWS) {
-        part.row = i, part.rows = smaller(TILE_ROWS, end - i);
-        tile.a = inTiles ? tiles + (i - row) * depth : p->a + i * p->aRow + k;
-        tile.from = from ? from + i * fromRow + part.column : 0;
-        tile.to = p->c + i * p->cRow + part.column;
-        if (isLast) fetchPart(p->factor, p->factorRow, part);
-        if (from && part.row + 2 * TILE_ROWS <= end) fetchPart(from + TILE_ROWS * fromRow, fromRow, part); // of the next tile
-        computeEdge(&tile, part.rows, part.columns);
-        if (isLast && finishes) finishTile(p, part);
-      }
+/** Some of the depth. */
+typedef struct {
+  int64_t from, depth;
+  int isLast;
+} Depth;
+
+INLINE Depth depthFrom(const Product *p, int64_t k) {
+  int64_t depth = smaller(depthBlock(p->k), p->k - k);
+  return (Depth){k, depth, k + depth == p->k};
+}
+
+/** Some rows and columns in a block of the depth: `panels` from the first of these columns on, and a in tiles where it does not lie row by row. */
+static void multiplyBlock(const Product *p, Depth k, int64_t row, int64_t end, int64_t firstPanel, int64_t endPanel, const float *panels, const float *tiles) {
+  int finishes = k.isLast && ((p->bias && p->addend) || p->factor || p->activation);
+  const float *from = k.from ? p->c : p->addend ? p->addend : p->bias;
+  int64_t fromRow = k.from ? p->cRow : p->addend ? p->addendRow : 0;
+  for (int64_t j = firstPanel; j < endPanel; j++) {
+    Tile tile = {.aRow = p->aRow, .step = tiles ? TILE_ROWS : 1, .depth = k.depth, .panel = panels + (j - firstPanel) * k.depth * PANEL, .fromRow = fromRow, .toRow = p->cRow};
+    Part part = {.column = j * PANEL, .columns = smaller(PANEL, p->n - j * PANEL)};
+    for (int64_t i = row; i < end; i += TILE_ROWS) {
+      part.row = i, part.rows = smaller(TILE_ROWS, end - i);
+      tile.a = tiles ? tiles + (i - row) * k.depth : p->a + i * p->aRow + k.from;
+      tile.from = from ? from + i * fromRow + part.column : 0;
+      tile.to = p->c + i * p->cRow + part.column;
+      if (k.isLast) fetchPart(p->factor, p->factorRow, part);
+      if (from && part.row + 2 * TILE_ROWS <= end) fetchPart(from + TILE_ROWS * fromRow, fromRow, part); // of the next tile
+      computeEdge(&tile, part.rows, part.columns);
+      if (finishes) finishTile(p, part);
     }
+  }
+}
+
+/** Some rows and columns, from panels of all of b. `tiles` has room for those rows in the depth of a block, where a's columns are contiguous. */
+static void multiplyChunk(const Product *p, const float *panels, int64_t row, int64_t end, int64_t firstPanel, int64_t endPanel, float *tiles) {
+  int inTiles = p->aColumn != 1;
+  for (int64_t k = 0; k < p->k; k += depthBlock(p->k)) {
+    Depth depth = depthFrom(p, k);
+    if (inTiles) packTiles(p->a + row * p->aRow + k * p->aColumn, p->aColumn, end - row, depth.depth, tiles);
+    multiplyBlock(p, depth, row, end, firstPanel, endPanel, panels + k * paddedColumns(p->n) + firstPanel * depth.depth * PANEL, inTiles ? tiles : 0);
   }
 }
 
@@ -230,7 +264,7 @@ INLINE int64_t tilesSize(int64_t rows, int64_t k) { return divideUp(rows, TILE_R
 typedef struct {
   const Product *product;
   Pool *pool;
-  float *panels;
+  float *panels, *tiles;
   int64_t rowChunks, panelsOfChunk;
 } SharedProduct;
 
@@ -270,10 +304,57 @@ static Product scaleAddend(const Product *given) {
 /** Rows of a chunk: more where the panels do not fit into a thread's own cache and every chunk reads them from further away. */
 INLINE int64_t chunkRows(const Product *p) { return panelsSize(p->n, p->k) * 4 > 1 << 20 ? 200 : 80; }
 
+/** A thread's own panels: as many as its cache holds beside some rows of a. */
+enum { ownPanels = 8, rowsOfTiles = 96 };
+
+INLINE int64_t paddedRows(int64_t m) { return divideUp(m, TILE_ROWS) * TILE_ROWS; }
+
+/** Some rows of a block of the depth, of a whose columns are contiguous, into tiles that all threads read. */
+static void tilesTask(void *context, int64_t task, int thread) {
+  SharedProduct *s = context;
+  const Product *p = s->product;
+  (void)thread;
+  int64_t ranges = divideUp(p->m, rowsOfTiles), row = task % ranges * rowsOfTiles;
+  Depth k = depthFrom(p, task / ranges * depthBlock(p->k));
+  packTiles(p->a + row * p->aRow + k.from * p->aColumn, p->aColumn, smaller(rowsOfTiles, p->m - row), k.depth, s->tiles + k.from * paddedRows(p->m) + row * k.depth);
+}
+
+/** All rows of some columns, whose panels are laid out where they are read at once. */
+static void columnsTask(void *context, int64_t task, int thread) {
+  SharedProduct *s = context;
+  const Product *p = s->product;
+  float *panels = ownScratch(s->pool, thread);
+  int64_t first = task * s->panelsOfChunk, end = smaller(divideUp(p->n, PANEL), first + s->panelsOfChunk), rows = paddedRows(chunkRows(p));
+  for (int64_t at = 0; at < p->k; at += depthBlock(p->k)) {
+    Depth k = depthFrom(p, at);
+    for (int64_t j = first; j < end; j++) {
+      packPanel(p->b + at * p->bRow + j * PANEL * p->bColumn, p->bRow, p->bColumn, smaller(PANEL, p->n - j * PANEL), k.depth, panels + (j - first) * k.depth * PANEL);
+    }
+    for (int64_t row = 0; row < p->m; row += rows) {
+      multiplyBlock(p, k, row, smaller(p->m, row + rows), first, end, panels, s->tiles ? s->tiles + at * paddedRows(p->m) + row * k.depth : 0);
+    }
+  }
+}
+
+/** Where there are columns enough for all threads and b is not laid out: every part of it is laid out by the thread that reads it. */
+static int multiplyColumns(Pool *pool, const Product *p) {
+  int64_t threads = poolThreads(pool), count = divideUp(p->n, PANEL);
+  int inTiles = p->aColumn != 1;
+  SharedProduct shared = {.product = p, .pool = pool, .panelsOfChunk = divideUp(count, divideUp(divideUp(count, ownPanels), threads) * threads)};
+  if (!reserveScratch(pool, shared.panelsOfChunk * PANEL * depthBlock(p->k) * 4, inTiles ? paddedRows(p->m) * p->k * 4 : 0)) return 0;
+  if (inTiles) {
+    shared.tiles = sharedScratch(pool);
+    runTasks(pool, divideUp(p->m, rowsOfTiles) * divideUp(p->k, depthBlock(p->k)), tilesTask, &shared);
+  }
+  runTasks(pool, divideUp(count, shared.panelsOfChunk), columnsTask, &shared);
+  return 1;
+}
+
 /** The whole product, by all threads. Returns 0 when there is no memory for it. */
 static int multiply(Pool *pool, const Product *given) {
   Product scaled = scaleAddend(given), *p = &scaled;
   int64_t threads = poolThreads(pool), count = divideUp(p->n, PANEL);
+  if (!p->panels && count >= 4 * threads && p->m >= 4 * TILE_ROWS) return multiplyColumns(pool, p);
   SharedProduct shared = {.product = p, .pool = pool, .panels = (float *)p->panels};
   shared.rowChunks = divideUp(p->m, chunkRows(p));
   if (p->m >= 2 * threads * TILE_ROWS) shared.rowChunks = divideUp(shared.rowChunks, threads) * threads; // no thread waits for the last chunk

@@ -48,10 +48,12 @@ static void layerNormTask(void *context, int64_t task, int thread) {
     float inverse = 1 / sqrtf(spreadOfRow(x, n->width, mean) / (float)n->width + n->epsilon);
     if (n->inverse) n->inverse[i] = inverse;
     float *normalized = n->normalized ? n->normalized + i * n->width : 0, *y = n->y ? n->y + i * n->width : 0;
+    int isForLater = y && normalized && areAligned(normalized, 0);
     int64_t j = 0;
     for (; j + LANES <= n->width; j += LANES) {
       Vector value = (load(x + j) - mean) * inverse;
-      if (normalized) store(normalized + j, value);
+      if (isForLater) storeAway(normalized + j, value);
+      else if (normalized) store(normalized + j, value);
       if (y) store(y + j, value * load(n->gamma + j) + load(n->beta + j));
     }
     for (; j < n->width; j++) {

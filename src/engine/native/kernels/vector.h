@@ -24,6 +24,21 @@ typedef float Unaligned __attribute__((vector_size(VECTOR_BYTES), aligned(4), ma
 
 INLINE Vector load(const float *from) { return *(const Unaligned *)from; }
 INLINE void store(float *to, Vector value) { *(Unaligned *)to = value; }
+
+/** Whether vectors from here on, each `stride` floats behind the last, may be stored past the caches. */
+INLINE int areAligned(const float *at, int64_t stride) { return ((uintptr_t)at | (uintptr_t)(stride * 4)) % VECTOR_BYTES == 0; }
+
+/** Past the caches: for what is read much later. `to` is aligned. Whoever reads it in another thread has met a locked instruction before. */
+INLINE void storeAway(float *to, Vector value) {
+#if VECTOR_BYTES == 32 && defined(__AVX2__)
+  _mm256_stream_ps(to, (__m256)value);
+#elif VECTOR_BYTES == 64 && defined(__AVX512F__)
+  _mm512_stream_ps(to, (__m512)value);
+#else
+  store(to, value);
+#endif
+}
+
 INLINE Vector splat(float value) { return value - (Vector){0}; }
 
 /** Lane by lane; conditions are 0 or -1. What compilers make of the plain form costs three times as much. */
