@@ -11,6 +11,7 @@ import { recompute } from './graph/recompute';
 import { trace } from './graph/trace';
 import { machineIsIdle } from './idle';
 import { loadKernels, type Buffer, type KernelsBinding, type NamedMemory, type Pool } from './native/binding';
+import { optionalPasses } from './native/passes';
 import { planProgram, type BufferSpec, type Plan } from './native/plan';
 import type { HostTensors, Program, Session, SessionOptions } from './program';
 import { placeOfWeights } from './weights';
@@ -76,8 +77,9 @@ async function planAll(options: SessionOptions): Promise<Map<string, Plan | Erro
 async function planOf(program: Program, options: SessionOptions): Promise<Plan> {
   const { state, constants, recompute: what = 'off' } = options;
   // Halving before the gradient of GELU serves another way to compute it; probabilities are not kept in any case.
-  const traced = optimize(await trace({ program, state, constants }), { without: [...passesLeftOut(), 'fold-scales'] });
-  return planProgram(recompute(traced, what === 'attention' ? 'off' : what), { layOutWeights: placeOfWeights(options) === 'built-in' });
+  const without = [...passesLeftOut(), 'fold-scales'];
+  const traced = optimize(await trace({ program, state, constants }), { without, others: optionalPasses });
+  return planProgram(recompute(traced, what === 'attention' ? 'off' : what), { layOutWeights: placeOfWeights(options) === 'built-in', without });
 }
 
 function ownState({ state, ownsState }: SessionOptions): HostTensors {

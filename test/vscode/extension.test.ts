@@ -200,7 +200,7 @@ describe('PEFT Lab in VS Code', () => {
     await runCommand(page, 'PEFT Lab: Doctor');
     const preview = webview(page);
     await preview.getByRole('heading', { name: 'PEFT Lab Doctor' }).waitFor({ timeout: 120_000 });
-    await preview.getByRole('cell', { name: 'graph (chosen)' }).waitFor();
+    await preview.getByRole('cell', { name: /^(native|graph) \(chosen\)$/ }).waitFor();
     assert.equal(await preview.getByRole('row').filter({ hasText: 'wasm' }).count(), 1);
     await preview.getByRole('row', { name: /executable/ }).first().waitFor();
   });

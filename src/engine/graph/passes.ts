@@ -24,11 +24,17 @@ export const passes: readonly Pass[] = [
   { name: 'free-early', run: freeEarly },
 ];
 
-export function optimize(trace: Trace, { without = [] }: { without?: readonly string[] } = {}): Trace {
-  const unknown = without.find(name => !passes.some(pass => pass.name === name));
-  if (unknown !== undefined) {
-    throw new UserError({ what: `there is no pass '${unknown}'`, where: 'PEFT_LAB_WITHOUT_PASSES', remedy: `Passes are ${passes.map(({ name }) => name).join(', ')}.` });
-  }
+export interface OptimizeOptions {
+  /** Names of passes that are left out. UserError where there is none of a name. */
+  without?: readonly string[];
+  /** An engine's own, which run later. */
+  others?: readonly Pass[];
+}
+
+export function optimize(trace: Trace, { without = [], others = [] }: OptimizeOptions = {}): Trace {
+  const known = [...passes, ...others].map(({ name }) => name);
+  const unknown = without.find(name => !known.includes(name));
+  if (unknown !== undefined) throw new UserError({ what: `there is no pass '${unknown}'`, where: 'PEFT_LAB_WITHOUT_PASSES', remedy: `Passes are ${known.join(', ')}.` });
   return passes.filter(pass => !without.includes(pass.name)).reduce((t, pass) => pass.run(t), trace);
 }
 

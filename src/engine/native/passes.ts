@@ -1,5 +1,5 @@
 import type { Trace } from '../graph/nodes';
-import { dropUnused } from '../graph/passes';
+import { dropUnused, type Pass } from '../graph/passes';
 import { fuseChains } from './fuse-chains';
 import { fuseNorms } from './fuse-norms';
 import { fuseProducts } from './fuse-products';
@@ -7,12 +7,16 @@ import { keepLogSums } from './keep-log-sums';
 import { saveDerivatives } from './save-derivatives';
 import { splitReductions } from './split-reductions';
 
-/** In the order in which they run. The kernels know sums over axes side by side, chains, and attention as it is here; the others save time. */
-export const nativePasses: readonly { name: string; run(trace: Trace): Trace }[] = [
-  { name: 'split-reductions', run: splitReductions },
+/** What saves time and may be left out for diagnosis, as those that every graph goes through (graph/passes.ts). */
+export const optionalPasses: readonly Pass[] = [
   { name: 'save-derivatives', run: saveDerivatives },
-  { name: 'keep-log-sums', run: trace => dropUnused(keepLogSums(trace)) },
   { name: 'fuse-norms', run: fuseNorms },
   { name: 'fuse-products', run: fuseProducts },
-  { name: 'fuse-chains', run: fuseChains },
 ];
+
+/** The list as the kernels know it: with attention, sums and chains in their form. */
+export function forKernels(trace: Trace, { without = [] }: { without?: readonly string[] } = {}): Trace {
+  const optional = optionalPasses.filter(({ name }) => !without.includes(name));
+  const needed = dropUnused(keepLogSums(splitReductions(trace)));
+  return fuseChains(optional.reduce((list, { run }) => run(list), needed));
+}

@@ -6,7 +6,7 @@ import { findHomes, keepOldState, type Home } from './homes';
 import type { Operand } from './instructions';
 import { layOut, type Layouts } from './layout';
 import { planMemory } from './memory';
-import { nativePasses } from './passes';
+import { forKernels } from './passes';
 import { copyOut, packInstruction, writeNode, type PanelShape, type Places } from './write';
 
 /** A buffer that instructions name by its number. */
@@ -36,10 +36,12 @@ export interface Plan {
 export interface PlanOptions {
   /** Lay frozen weights out beforehand, for each way in which products read them. */
   layOutWeights: boolean;
+  /** Names of optional passes that are left out. */
+  without?: readonly string[];
 }
 
-export function planProgram(traced: Trace, { layOutWeights }: PlanOptions): Plan {
-  const fused = keepOldState(nativePasses.reduce((trace, { run }) => run(trace), traced));
+export function planProgram(traced: Trace, { layOutWeights, without = [] }: PlanOptions): Plan {
+  const fused = forKernels(keepOldState(traced), { without });
   const { layouts, nodes } = layOut(fused);
   const homes = findHomes(nodes, fused, layouts);
   const memory = planMemory([...nodes, endOf(homes.copies.map(({ value }) => value))], layouts, root => homes.ofRoot.has(root));

@@ -40,7 +40,8 @@ export function writeNode(node: Node, places: Places): number[] {
 type Writer = (node: Node, places: Places) => number[];
 
 const writers: Record<string, Writer> = {
-  Product: product, BatchMatMul: batchedProduct, Chain: chain,
+  Product: product, MatMulAdd: (node, places) => product({ ...node, attributes: { ...node.attributes, addend: 2 } }, places), Chain: chain,
+  BatchMatMul: (node, places) => (node.inputs.every(({ shape }) => shape.length === 2) ? product(node, places) : batchedProduct(node, places)),
   Attention: attention, AttentionGradient: attentionGradient,
   Norm: norm, LayerNormalize: norm, NormGradient: normGradient, LayerNormalizeGradient: normGradient,
   Softmax: softmax(false), LogSoftmax: softmax(true), Sum: reduce, Mean: reduce, Max: reduce,

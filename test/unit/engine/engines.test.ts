@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { engines } from '../../../src/engine/engines';
 import { passes } from '../../../src/engine/graph/passes';
+import { optionalPasses } from '../../../src/engine/native/passes';
 import type { EngineId, HostTensors, Program, Weights } from '../../../src/engine/program';
 import { tf } from '../../../src/engine/tfjs';
 import { engineOrSkip } from '../../fixtures/engines';
@@ -22,7 +23,7 @@ async function gradients(id: EngineId, architecture = tinyVit): Promise<HostTens
 
 describe('gradients equal the reference\'s', () => {
   for (const [name, architecture] of Object.entries(architectures)) {
-    for (const id of ['wasm', 'graph', 'tensorflow'] as const) {
+    for (const id of ['wasm', 'graph', 'native', 'tensorflow'] as const) {
       it(`${id}, ${name}`, async t => {
         if (!await engineOrSkip(t, id)) return;
         const error = worstError(await gradients(id, architecture), await gradients('cpu', architecture));
@@ -34,15 +35,24 @@ describe('gradients equal the reference\'s', () => {
 
 describe('each pass over the graph leaves the numbers alone', () => {
   afterEach(() => { delete process.env['PEFT_LAB_WITHOUT_PASSES']; });
-  for (const { name } of passes) {
-    it(`without ${name}`, async () => {
-      const all = await gradients('graph');
+  const cases = [...passes.map(({ name }) => ['graph', name] as const), ...[...passes, ...optionalPasses].map(({ name }) => ['native', name] as const)];
+  for (const [id, name] of cases) {
+    it(`${id} without ${name}`, async t => {
+      if (!await engineOrSkip(t, id)) return;
+      const all = await gradients(id);
       process.env['PEFT_LAB_WITHOUT_PASSES'] = name;
-      const without = await gradients('graph');
+      const without = await gradients(id);
       const error = worstError(all, without);
       assert.ok(error < 2e-6, `worst tensor differs by ${error}`);
     });
   }
+
+  it('native without any of its own', async t => {
+    if (!await engineOrSkip(t, 'native')) return;
+    const all = await gradients('native');
+    process.env['PEFT_LAB_WITHOUT_PASSES'] = optionalPasses.map(({ name }) => name).join();
+    assert.ok(worstError(all, await gradients('native')) < 2e-6);
+  });
 
   it('and an unknown one is refused', async () => {
     process.env['PEFT_LAB_WITHOUT_PASSES'] = 'narrow-row';
@@ -62,9 +72,10 @@ const ball: Program = {
 const vector = (...values: number[]) => ({ shape: [values.length], data: Float32Array.from(values) });
 
 describe('sessions', () => {
-  it('graph computes the same with weights built in and fed', async () => {
+  for (const id of ['graph', 'native'] as const) it(`${id} computes the same with weights built in and fed`, async t => {
+    if (!await engineOrSkip(t, id)) return;
     const compute = async (weights: Weights) => {
-      const session = await engines.graph.open({ programs: { gradients: tinyGradients() }, state: {}, constants: tinyWeights(), threads: 1, weights });
+      const session = await engines[id].open({ programs: { gradients: tinyGradients() }, state: {}, constants: tinyWeights(), threads: 1, weights });
       const fetched = await session.call('gradients', tinyFeeds());
       await session.dispose();
       return fetched;
