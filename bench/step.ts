@@ -59,7 +59,7 @@ async function main(): Promise<void> {
   const open = () => {
     const { base, state } = start();
     return engine.open({
-      programs: stepPrograms(model, plan), state: { ...state, ...stepState(model, plan) }, ownsState: true, constants: frozenTensors(model, base), threads,
+      programs: stepPrograms(model, plan), state: { ...state, ...stepState(model, plan) }, ownsState: true, constants: frozenTensors(model, base), ownsConstants: true, threads,
       recompute: parts.recompute, weights: values.weights === 'auto' ? parts.weights : values.weights as Weights,
     });
   };

@@ -16,14 +16,17 @@ import { planProgram, type BufferSpec, type Plan } from './native/plan';
 import type { HostTensors, Program, Session, SessionOptions } from './program';
 import { placeOfWeights } from './weights';
 
-/** How often waiting threads look for work before they sleep: about half a millisecond, where nobody else wants the processor. */
-const [spinsWhenIdle, spinsBesideOthers] = [20_000, 200];
+/**
+ * How often waiting threads look for work before they sleep: half a millisecond where nobody else wants the processor, else as
+ * long as the next instruction usually takes to come. Going to sleep and being woken cost more than that.
+ */
+const [spinsWhenIdle, spinsBesideOthers] = [20_000, 2000];
 
 export async function openNative(options: SessionOptions): Promise<Session> {
   const kernels = loadKernels();
   const machine: Machine = { kernels, pool: kernels.openPool(options.threads), spinning: await machineIsIdle() ? spinsWhenIdle : spinsBesideOthers };
   const plans = await planAll(options);
-  const memory = await holdMemory(machine, [...plans.values()].flatMap(plan => (plan instanceof Error ? [] : [plan])), options.constants);
+  const memory = await holdMemory(machine, [...plans.values()].flatMap(plan => (plan instanceof Error ? [] : [plan])), options);
   return sessionOf(machine, { plans, memory, programs: options.programs, state: ownState(options) });
 }
 
@@ -93,15 +96,19 @@ interface SessionMemory {
   constants: HostTensors;
 }
 
-async function holdMemory(machine: Machine, plans: readonly Plan[], constants: HostTensors): Promise<SessionMemory> {
-  const panels = new Map<string, NamedMemory>();
-  for (const [name, { weight, bytes, words }] of plans.flatMap(plan => [...plan.panels])) {
-    if (panels.has(name)) continue;
-    const memory = machine.kernels.allocate(bytes);
-    await run(machine, words, [constants[weight]!.data, memory]);
-    panels.set(name, memory);
-  }
+async function holdMemory(machine: Machine, plans: readonly Plan[], { constants, ownsConstants = false }: SessionOptions): Promise<SessionMemory> {
   const read = new Set(plans.flatMap(({ buffers }) => buffers.flatMap(buffer => (buffer.kind === 'constant' ? [buffer.name] : []))));
+  const wanted = new Map(plans.flatMap(plan => [...plan.panels]));
+  const panels = new Map<string, NamedMemory>();
+  for (const [weight, { data }] of Object.entries(constants)) {
+    const own = [...wanted].filter(([, { weight: of }]) => of === weight);
+    for (const [name, { bytes, words }] of own) {
+      panels.set(name, machine.kernels.allocate(bytes));
+      await run(machine, words, [data, panels.get(name)!]);
+    }
+    // Weight by weight, so that a backbone is never there in all of its forms.
+    if (own.length && ownsConstants && !read.has(weight) && data.byteLength === data.buffer.byteLength) machine.kernels.detach(data);
+  }
   return {
     block: machine.kernels.allocate(Math.max(0, ...plans.map(({ blockBytes }) => blockBytes))), panels,
     constants: Object.fromEntries(Object.entries(constants).filter(([name]) => read.has(name))),

@@ -40,8 +40,10 @@ export interface SessionOptions {
   state: HostTensors;
   /** Whether the session may change the arrays of `state`: then it needs no copies of them. No array may be there twice. */
   ownsState?: boolean;
-  /** What never changes. All float32. The engine may hold on to the arrays: do not write to them. What only it holds it may let go of. */
+  /** What never changes. All float32. The engine may hold on to the arrays: do not write to them. */
   constants: HostTensors;
+  /** Whether the session may let go of the arrays of `constants` that it has in another form: nobody else reads them then. No array may be there twice. */
+  ownsConstants?: boolean;
   threads: number;
   /** How products are computed; f32 when absent. UserError where the engine cannot. */
   precision?: Precision | undefined;

@@ -92,7 +92,7 @@ async function prepare(work: TrialWork, warn: (message: string) => void): Promis
     const decided = await isFresh(opened) ? await valuesByGradients({ ...work, trial, model, step, start: prefixes.training, recompute: parts.recompute, base: backbone.tensors, state, data }) : {};
     const session = reportExecution(await engine.open({
       programs: { ...withLossScaling(stepPrograms(model, step, prefixes.training), trial.recipe.precision), evaluate: evaluationProgram(model, prefixes.evaluation) },
-      state: { ...state, ...decided, ...stepState(model, step) }, ownsState: true, constants: stillRead(frozenTensors(model, backbone.tensors), prefixes),
+      state: { ...state, ...decided, ...stepState(model, step) }, ownsState: true, constants: stillRead(frozenTensors(model, backbone.tensors), prefixes), ownsConstants: true,
       threads, precision: trial.recipe.precision, recompute: parts.recompute, weights: parts.weights,
     }), { onEvent, warn });
     return { model, step, parts, session, data, prefix };

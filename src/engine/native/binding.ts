@@ -19,6 +19,8 @@ export interface KernelsBinding {
   openPool(threads: number): Pool;
   allocate(bytes: number): NamedMemory;
   release(memory: NamedMemory): void;
+  /** Gives an array's memory back at once; the array is empty from then on, and so is every view of its buffer. */
+  detach(array: Float32Array | Uint8Array): void;
   /** Resolves to `done`, or to what went wrong. One run at a time on a pool. */
   run(pool: Pool, spinning: number, words: Float64Array, buffers: readonly Buffer[]): Promise<string>;
 }

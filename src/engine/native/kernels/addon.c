@@ -83,6 +83,15 @@ static napi_value releaseCall(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+/** detach(array): gives a typed array's memory back, which a garbage collector would do much later. */
+static napi_value detachCall(napi_env env, napi_callback_info info) {
+  size_t count = 1;
+  napi_value argument, buffer;
+  napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
+  if (napi_get_typedarray_info(env, argument, NULL, NULL, NULL, &buffer, NULL) == napi_ok) napi_detach_arraybuffer(env, buffer);
+  return NULL;
+}
+
 typedef struct {
   Pool *pool;
   const double *words;
@@ -179,6 +188,7 @@ NAPI_MODULE_INIT() {
   setFunction(env, exports, "openPool", openPoolCall);
   setFunction(env, exports, "allocate", allocateCall);
   setFunction(env, exports, "release", releaseCall);
+  setFunction(env, exports, "detach", detachCall);
   setFunction(env, exports, "run", runCall);
   napi_create_string_utf8(env, instructionSet(), NAPI_AUTO_LENGTH, &set);
   napi_set_named_property(env, exports, "instructionSet", set); // "" where the processor has none that the kernels need
