@@ -126,7 +126,9 @@ async function productRates({ architecture: { imageSize, patch, width, hidden },
 function randomBackbone({ architecture }: Model): HostTensors {
   return Object.fromEntries(baseParameters(architecture).map(({ name, shape }) => {
     const size = shape.reduce((a, b) => a * b, 1);
-    const data = /norm.*weight$/.test(name) ? new Float32Array(size).fill(1) : normals(streamKey(1, name), size).map(v => v * 0.02);
+    const isScale = /norm.*weight$/.test(name);
+    const data = isScale ? new Float32Array(size).fill(1) : normals(streamKey(1, name), size);
+    if (!isScale) for (let i = 0; i < size; i++) data[i]! *= 0.02; // in place: copies would count as ours until they are collected
     return [name, { shape, data }];
   }));
 }
