@@ -232,24 +232,23 @@ function slice(node: Node, places: Places): number[] {
 }
 
 function split(node: Node, places: Places): number[] {
-  const axis = node.attributes['axis'] as number;
-  const source = sideOf(node.inputs[0]!, places);
-  let at = 0;
-  return node.outputs.flatMap(output => {
-    const begin = output.shape.map((_, i) => (i === axis ? at : 0));
-    at += output.shape[axis]!;
-    return copy(output.shape, shifted(source, begin), sideOf(output, places), node);
-  });
+  const [source, begins] = [sideOf(node.inputs[0]!, places), beginsAlong(node.outputs, node)];
+  return node.outputs.flatMap((output, i) => copy(output.shape, shifted(source, begins[i]!), sideOf(output, places), node));
 }
 
 function concat(node: Node, places: Places): number[] {
-  const axis = node.attributes['axis'] as number;
-  const target = sideOf(node.outputs[0]!, places);
+  const [target, begins] = [sideOf(node.outputs[0]!, places), beginsAlong(node.inputs, node)];
+  return node.inputs.flatMap((input, i) => copy(input.shape, sideOf(input, places), shifted(target, begins[i]!), node));
+}
+
+/** Where parts that stand one behind the other along the node's axis begin. */
+function beginsAlong(parts: readonly Value[], { attributes }: Node): number[][] {
+  const axis = attributes['axis'] as number;
   let at = 0;
-  return node.inputs.flatMap(input => {
-    const begin = input.shape.map((_, i) => (i === axis ? at : 0));
-    at += input.shape[axis]!;
-    return copy(input.shape, sideOf(input, places), shifted(target, begin), node);
+  return parts.map(({ shape }) => {
+    const begin = shape.map((_, i) => (i === axis ? at : 0));
+    at += shape[axis]!;
+    return begin;
   });
 }
 
