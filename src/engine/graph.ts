@@ -15,7 +15,7 @@ import { sizeOf } from './graph/nodes';
 import { optimize } from './graph/passes';
 import { recompute } from './graph/recompute';
 import { trace } from './graph/trace';
-import { machineIsIdle } from './idle';
+import { mayThreadsSpin } from './idle';
 import { runUncopied, sparesCopies } from './onnx/uncopied';
 import { updateName, writeOnnx } from './onnx/write';
 import type { HostTensor, HostTensors, Program, Session, SessionOptions } from './program';
@@ -90,7 +90,7 @@ async function compile(ort: Ort, program: Program, options: SessionOptions): Pro
     where: 'engine graph', constants: options.constants, constantsAs: weights === 'fed' ? 'feeds' : 'external', unreturnable: uncopied,
   });
   const session = await ort.InferenceSession.create(model, {
-    ...sessionOptions({ threads: options.threads, spin: await machineIsIdle() }),
+    ...sessionOptions({ threads: options.threads, spin: await mayThreadsSpin(options.threads) }),
     ...weights === 'built-in' && { externalData: externalConstants(traced, options.constants) },
   });
   const inPlace = inPlaceState(traced);

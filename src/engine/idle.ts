@@ -1,8 +1,13 @@
 import os from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 
+/** Whether threads that wait may keep their processors busy: nobody else wants these. One thread waits for none. */
+export async function mayThreadsSpin(threads: number): Promise<boolean> {
+  return threads > 1 && machineIsIdle();
+}
+
 /** Whether the processors of this machine have next to nothing to do; looks for 0.2 s. */
-export async function machineIsIdle(): Promise<boolean> {
+async function machineIsIdle(): Promise<boolean> {
   const before = processorTimes();
   await delay(200);
   const after = processorTimes();

@@ -9,7 +9,7 @@ import { sizeOf } from './graph/nodes';
 import { optimize } from './graph/passes';
 import { recompute } from './graph/recompute';
 import { trace } from './graph/trace';
-import { machineIsIdle } from './idle';
+import { mayThreadsSpin } from './idle';
 import { loadKernels, type Buffer, type KernelsBinding, type NamedMemory, type Pool } from './native/binding';
 import { optionalPasses } from './native/passes';
 import { planProgram, type BufferSpec, type Plan } from './native/plan';
@@ -24,7 +24,7 @@ const [spinsWhenIdle, spinsBesideOthers] = [20_000, 2000];
 
 export async function openNative(options: SessionOptions): Promise<Session> {
   const kernels = loadKernels();
-  const machine: Machine = { kernels, pool: kernels.openPool(options.threads), spinning: await machineIsIdle() ? spinsWhenIdle : spinsBesideOthers };
+  const machine: Machine = { kernels, pool: kernels.openPool(options.threads), spinning: await mayThreadsSpin(options.threads) ? spinsWhenIdle : spinsBesideOthers };
   const plans = await planAll(options);
   const memory = await holdMemory(machine, [...plans.values()].flatMap(plan => (plan instanceof Error ? [] : [plan])), options);
   return sessionOf(machine, { plans, memory, programs: options.programs, state: ownState(options) });
