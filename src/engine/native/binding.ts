@@ -29,21 +29,27 @@ let loaded: KernelsBinding | undefined;
 
 /** Loads it at the first call. Throws a UserError when there is none, none loads, or it has nothing for this processor. */
 export function loadKernels(): KernelsBinding {
-  return (loaded ??= usable(firstThatLoads(candidates())));
+  return (loaded ??= usable(firstThatLoads()));
 }
 
-/** PEFT_LAB_KERNELS, what was built with PEFT Lab, and what was compiled on this machine from the same sources. */
-function candidates(): string[] {
+/** PEFT_LAB_KERNELS alone where it is set; else what was built with PEFT Lab, then what was compiled on this machine. */
+function places(): (() => string | null)[] {
   const given = process.env['PEFT_LAB_KERNELS'];
-  if (given) return [given];
+  return given ? [() => given] : [builtKernels, installedKernels];
+}
+
+/** From the same sources, or they would not know each other's instructions. */
+function installedKernels(): string | null {
   const runtime = findRuntime('kernels', { version: kernelsVersion() });
-  return [builtKernels(), runtime && runtimeModulePath(runtime)].filter(file => file !== null);
+  return runtime && runtimeModulePath(runtime);
 }
 
 /** One that was built elsewhere may need a newer system than this. */
-function firstThatLoads(files: readonly string[]): KernelsBinding {
+function firstThatLoads(): KernelsBinding {
   const failures: string[] = [];
-  for (const file of files) {
+  for (const find of places()) {
+    const file = find();
+    if (file === null) continue;
     try {
       return createRequire(file)(file) as KernelsBinding;
     } catch (error) {
@@ -51,7 +57,7 @@ function firstThatLoads(files: readonly string[]): KernelsBinding {
     }
   }
   throw new UserError({
-    what: files.length ? `the kernels do not load: ${failures.join('; ')}` : 'the kernels are not compiled', where: 'engine native',
+    what: failures.length ? `the kernels do not load: ${failures.join('; ')}` : 'the kernels are not compiled', where: 'engine native',
     remedy: 'Run `peft-lab runtime install kernels`, which compiles them on this machine, or use the engine "graph".',
   });
 }
