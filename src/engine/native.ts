@@ -17,8 +17,8 @@ import type { HostTensors, Program, Session, SessionOptions } from './program';
 import { placeOfWeights } from './weights';
 
 /**
- * How often waiting threads look for work before they sleep: half a millisecond where nobody else wants the processor, else as
- * long as the next instruction usually takes to come. Going to sleep and being woken cost more than that.
+ * How often waiting threads look for work before they sleep: for about half a millisecond where nobody else wants the
+ * processor, else for a tenth of that, in which the next instruction has usually come.
  */
 const [spinsWhenIdle, spinsBesideOthers] = [20_000, 2000];
 
