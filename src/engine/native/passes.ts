@@ -4,6 +4,7 @@ import { fuseChains } from './fuse-chains';
 import { fuseNorms } from './fuse-norms';
 import { fuseProducts } from './fuse-products';
 import { keepLogSums } from './keep-log-sums';
+import { multiplyInQuarters } from './multiply-in-quarters';
 import { saveDerivatives } from './save-derivatives';
 import { splitReductions } from './split-reductions';
 
@@ -12,6 +13,7 @@ export const optionalPasses: readonly Pass[] = [
   { name: 'save-derivatives', run: saveDerivatives },
   { name: 'fuse-norms', run: fuseNorms },
   { name: 'fuse-products', run: fuseProducts },
+  { name: 'multiply-in-quarters', run: multiplyInQuarters },
 ];
 
 /** The list as the kernels know it: with attention, sums and chains in their form. */

@@ -71,7 +71,7 @@ function productWords({ inputs, outputs: [output, derivative], attributes }: Nod
   return [
     places.operand(a), left.row, left.column, panels ? noOperand : places.operand(b), right.row, right.column, places.operand(output!), rowStride(output!, places), m, n, k,
     panels ?? noOperand, rows(role('bias')).at,
-    addend.at, addend.row, rows(role('keep')).at, factor.at, factor.row, Boolean(attributes['gelu']), saved.at, saved.row,
+    addend.at, addend.row, rows(role('keep')).at, factor.at, factor.row, Boolean(attributes['gelu']), saved.at, saved.row, Boolean(attributes['inQuarters']),
   ];
 }
 
@@ -91,7 +91,7 @@ function rowStride(value: Value, places: Places): number {
 
 /** Lays a frozen weight out: the panels are where the product then reads them. */
 export function packInstruction(weight: Operand, { row, column, n, k }: PanelShape, panels: Operand): number[] {
-  return instruction('pack', [noOperand, 0, 0, weight, row, column, noOperand, 0, 0, n, k, panels, noOperand, noOperand, 0, noOperand, noOperand, 0, false, noOperand, 0]);
+  return instruction('pack', [noOperand, 0, 0, weight, row, column, noOperand, 0, 0, n, k, panels, noOperand, noOperand, 0, noOperand, noOperand, 0, false, noOperand, 0, false]);
 }
 
 function batchedProduct(node: Node, places: Places): number[] {

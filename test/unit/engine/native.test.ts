@@ -4,7 +4,8 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { describe, it } from 'node:test';
+import { afterEach, describe, it } from 'node:test';
+import { normals, streamKey } from '../../../src/common/random';
 import { engines } from '../../../src/engine/engines';
 import { sizeOf, type Trace, type Value } from '../../../src/engine/graph/nodes';
 import { optimize } from '../../../src/engine/graph/passes';
@@ -29,10 +30,16 @@ async function run(engine: Engine, program: Program, feeds: HostTensors, threads
 /** The largest difference as a share of the largest value; what is not finite must be so on both sides. */
 function worstDifference(measured: HostTensors, reference: HostTensors): number {
   return Math.max(...Object.entries(reference).map(([name, { data }]) => {
-    const values = [...data].filter(Number.isFinite).map(Math.abs);
+    const values = [...data].filter(Number.isFinite);
     const differences = [...data].map((value, i) => (Object.is(value, measured[name]!.data[i]!) ? 0 : Math.abs(value - measured[name]!.data[i]!)));
-    return Math.max(...differences.map(d => (Number.isNaN(d) ? Infinity : d)), 0) / Math.max(...values, 1e-30);
+    return largestOf(differences.map(d => (Number.isNaN(d) ? Infinity : d))) / (largestOf(values) || 1e-30);
   }));
+}
+
+function largestOf(values: Iterable<number>): number {
+  let largest = 0;
+  for (const value of values) largest = Math.max(largest, Math.abs(value));
+  return largest;
 }
 
 describe('every kernel computes what the reference does', () => {
@@ -49,6 +56,39 @@ describe('every kernel computes what the reference does', () => {
   }
 });
 
+describe('products in quarters', () => {
+  const program: Program = {
+    feeds: [{ name: 'a', shape: [300, 800], dtype: 'float32' }, { name: 'b', shape: [800, 384], dtype: 'float32' }],
+    run: ({ a, b }) => ({ fetches: { c: tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D) }, state: {} }),
+  };
+  /** Rows of very different size, as the gradients of easy and hard images are, and a few columns that stand out. */
+  const feeds: HostTensors = {
+    a: { shape: [300, 800], data: normals(streamKey(5, 'a'), 300 * 800).map((x, i) => x * 10 ** -(Math.floor(i / 800) % 4) * (i % 800 < 3 ? 50 : 1)) },
+    b: { shape: [800, 384], data: normals(streamKey(5, 'b'), 800 * 384) },
+  };
+  afterEach(() => { delete process.env['PEFT_LAB_WITHOUT_PASSES']; });
+
+  it('round a few times as much as products row by row, and never more than the largest factors let them', async t => {
+    const native = await engineOrSkip(t, 'native');
+    if (!native) return;
+    const inQuarters = (await run(native, program, feeds))['c']!.data;
+    process.env['PEFT_LAB_WITHOUT_PASSES'] = 'multiply-in-quarters';
+    const plain = (await run(native, program, feeds))['c']!.data;
+    const exact = exactProduct(feeds['a']!, feeds['b']!);
+    const errorOf = (data: ArrayLike<number>) => largestOf(exact.map((x, i) => x - data[i]!));
+    const largest = largestOf(exact);
+    assert.notDeepEqual(inQuarters, plain, 'this product is not computed in quarters');
+    assert.ok(errorOf(inQuarters) < 3e-6 * largest && errorOf(inQuarters) < 12 * errorOf(plain), `${errorOf(inQuarters) / largest}, ${errorOf(plain) / largest}`);
+  });
+});
+
+/** In double precision. */
+function exactProduct({ shape: [m, k], data: a }: HostTensors[string], { shape: [, n], data: b }: HostTensors[string]): Float64Array {
+  const c = new Float64Array(m! * n!);
+  for (let i = 0; i < m!; i++) for (let p = 0; p < k!; p++) for (let j = 0; j < n!; j++) c[i * n! + j]! += a[i * k! + p]! * b[p * n! + j]!;
+  return c;
+}
+
 describe('with vectors of 512 bits, as on processors that have them', () => {
   it('every kernel computes what it does with those of this processor', async t => {
     if (!await engineOrSkip(t, 'native') || process.arch !== 'x64' || process.platform !== 'linux') return t.skip('there are no kernels for this processor, or no way to widen them');
@@ -64,8 +104,8 @@ describe('with vectors of 512 bits, as on processors that have them', () => {
     const [narrow, broad] = [compute(''), compute(wide)];
     for (const [name, fetches] of Object.entries(narrow)) {
       for (const [fetch, values] of Object.entries(fetches)) {
-        const largest = Math.max(...values.map(v => Math.abs(v ?? 0)));
-        const difference = Math.max(...values.map((v, i) => Math.abs((v ?? 0) - (broad[name]![fetch]![i] ?? 0))));
+        const largest = largestOf(values.map(v => v ?? 0));
+        const difference = largestOf(values.map((v, i) => (v ?? 0) - (broad[name]![fetch]![i] ?? 0)));
         assert.ok(difference <= 5e-6 * largest, `${name}, ${fetch}: ${difference} of ${largest}`);
       }
     }

@@ -3,7 +3,7 @@
 #include "attention.h"
 #include "elementwise.h"
 #include "move.h"
-#include "product.h"
+#include "quarters.h"
 #include "rows.h"
 
 #define JOINED(a, b) a##b
@@ -39,7 +39,13 @@ static Product readProduct(Reader *r) {
   p.factor = operand(r), p.factorRow = number(r);
   p.activation = (int)number(r);
   p.derivative = operand(r), p.derivativeRow = number(r);
+  p.inQuarters = (int)number(r);
   return p;
+}
+
+static int doProduct(Pool *pool, Reader *r) {
+  Product given = readProduct(r), p = scaleAddend(&given);
+  return paysInQuarters(&p) ? multiplyInQuarters(pool, &p) : multiply(pool, &p);
 }
 
 static int doPack(Pool *pool, Reader *r) {
@@ -195,11 +201,7 @@ RunResult NAMED(run_, VARIANT)(Pool *pool, const double *words, int64_t count, u
     Reader reader = {at + 2, buffers}, *r = &reader;
     int done;
     switch ((Instruction)*at) {
-      case DO_PRODUCT: {
-        Product product = readProduct(r);
-        done = multiply(pool, &product);
-        break;
-      }
+      case DO_PRODUCT: done = doProduct(pool, r); break;
       case DO_PACK: done = doPack(pool, r); break;
       case DO_BATCHED_PRODUCT: done = doBatchedProduct(pool, r); break;
       case DO_ATTENTION: done = doAttention(pool, r); break;

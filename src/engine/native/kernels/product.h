@@ -114,8 +114,7 @@ static int multiplyColumns(Pool *pool, const Product *p) {
 }
 
 /** The whole product, by all threads. Returns 0 when there is no memory for it. */
-static int multiply(Pool *pool, const Product *given) {
-  Product scaled = scaleAddend(given), *p = &scaled;
+static int multiply(Pool *pool, const Product *p) {
   int64_t threads = poolThreads(pool), count = divideUp(p->n, PANEL);
   if (!p->panels && count >= 4 * threads && p->m >= 4 * TILE_ROWS) return multiplyColumns(pool, p);
   SharedProduct shared = {.product = p, .pool = pool, .panels = (float *)p->panels};

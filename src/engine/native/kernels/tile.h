@@ -13,7 +13,7 @@
 #endif
 
 /** How much of the depth is multiplied at once: a panel of it stays in the innermost cache. */
-enum { mostDepth = 256 };
+enum { mostDepth = VECTOR_BYTES == 64 ? 256 : 384 };
 
 typedef struct {
   /** [m, k]: element (i, p) is at a[i * aRow + p * aColumn]; one of the strides is 1. Likewise b [k, n]. */
@@ -34,11 +34,14 @@ typedef struct {
   int activation;
   float *derivative;
   int64_t derivativeRow;
+  /** 1: may be computed in quarters (quarters.h). */
+  int inQuarters;
 } Product;
 
 INLINE int64_t divideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-INLINE int64_t depthBlock(int64_t k) { return divideUp(k, divideUp(k, mostDepth)); }
+/** Blocks are of one size but for the last, and an even number unless one is enough: some products take them in pairs. */
+INLINE int64_t depthBlock(int64_t k) { return k <= mostDepth ? k : divideUp(k, 2 * divideUp(k, 2 * mostDepth)); }
 INLINE int64_t paddedColumns(int64_t n) { return divideUp(n, PANEL) * PANEL; }
 
 /** Floats that the panels of b take. Block by block of the depth, panel by panel: [depth of the block][PANEL]. */
