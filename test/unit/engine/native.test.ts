@@ -68,7 +68,7 @@ describe('products in quarters', () => {
   };
   afterEach(() => { delete process.env['PEFT_LAB_WITHOUT_PASSES']; });
 
-  it('round a few times as much as products row by row, and never more than the largest factors let them', async t => {
+  it('round about as much as products row by row do, also where rows are of very different size', async t => {
     const native = await engineOrSkip(t, 'native');
     if (!native) return;
     const inQuarters = (await run(native, program, feeds))['c']!.data;
@@ -78,7 +78,7 @@ describe('products in quarters', () => {
     const errorOf = (data: ArrayLike<number>) => largestOf(exact.map((x, i) => x - data[i]!));
     const largest = largestOf(exact);
     assert.notDeepEqual(inQuarters, plain, 'this product is not computed in quarters');
-    assert.ok(errorOf(inQuarters) < 3e-6 * largest && errorOf(inQuarters) < 12 * errorOf(plain), `${errorOf(inQuarters) / largest}, ${errorOf(plain) / largest}`);
+    assert.ok(errorOf(inQuarters) < 3e-6 * largest && errorOf(inQuarters) < 3 * errorOf(plain), `${errorOf(inQuarters) / largest}, ${errorOf(plain) / largest}`);
   });
 });
 
