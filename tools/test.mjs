@@ -22,9 +22,10 @@ if (!testsOnly) {
   check('lint', ['node_modules/eslint/bin/eslint.js', '.', '--max-warnings=0']);
 }
 const files = await bundleTests();
-await runTests(files.filter(isArithmetic), { concurrency: Math.min(2, os.availableParallelism()) });
+const two = Math.min(2, os.availableParallelism());
+await runTests(files.filter(isArithmetic), { concurrency: two });
 await runTests(files.filter(f => !isArithmetic(f) && !onGpu(f)));
-await withSoftwareGpu(() => runTests(files.filter(onGpu)));
+await withSoftwareGpu(() => runTests(files.filter(onGpu), { concurrency: two }));
 for (const text of failures) console.log(text);
 console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
 process.exit(failed ? 1 : 0);
@@ -41,9 +42,9 @@ function check(name, args) {
   console.log(`${done.status === 0 ? 'ok' : 'FAILED'}: ${name} (${seconds} s)`);
 }
 
-/** Tests that only compute, each on one thread for minutes: two run at a time. Others look at clocks, or drive processes and windows. */
+/** Tests that only compute or train, for minutes: two run at a time. Others look at clocks, or drive windows. */
 function isArithmetic(file) {
-  return ['contract', 'parity'].some(folder => file.startsWith(path.join(root, 'dist/test', folder)));
+  return ['contract', 'parity', 'worker'].some(folder => file.startsWith(path.join(root, 'dist/test', folder)));
 }
 
 /** Tests of test/gpu run on a graphics driver that other tests must not meet: it takes TensorFlow's and Chromium's libraries. */
