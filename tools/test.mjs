@@ -23,8 +23,8 @@ if (!testsOnly) {
 }
 const files = await bundleTests();
 const two = Math.min(2, os.availableParallelism());
-await runTests(files.filter(isArithmetic), { concurrency: two });
-await runTests(files.filter(f => !isArithmetic(f) && !onGpu(f)));
+await runTests(files.filter(mayShareProcessor), { concurrency: two });
+await runTests(files.filter(f => !mayShareProcessor(f) && !onGpu(f)));
 await withSoftwareGpu(() => runTests(files.filter(onGpu), { concurrency: two }));
 for (const text of failures) console.log(text);
 console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
@@ -43,7 +43,7 @@ function check(name, args) {
 }
 
 /** Tests that only compute or train, for minutes: two run at a time. Others look at clocks, or drive windows. */
-function isArithmetic(file) {
+function mayShareProcessor(file) {
   return ['contract', 'parity', 'worker'].some(folder => file.startsWith(path.join(root, 'dist/test', folder)));
 }
 

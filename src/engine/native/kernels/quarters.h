@@ -139,19 +139,11 @@ INLINE void addRow(const Target *t, int64_t i, const Vector *sums) {
   for (int j = 0; j < 2; j++) store(t->to + i * t->toRow + j * LANES, load(t->from + i * t->fromRow + j * LANES) + t->sign * sums[j]);
 }
 
-/** A whole tile of rows times a panel, to two targets. One of aRow and step is a constant where this is inlined. */
+/** A whole tile of rows times a panel, to two targets. */
 INLINE void multiplyInto(int64_t depth, const float *a, int64_t aRow, int64_t step, const float *panel, const Target *targets) {
   Vector sums[TILE_ROWS][2];
   for (int i = 0; i < TILE_ROWS; i++) for (int j = 0; j < 2; j++) sums[i][j] = (Vector){0};
-  for (int64_t p = 0; p < depth; p++) {
-    Vector left = load(panel), right = load(panel + LANES);
-    for (int i = 0; i < TILE_ROWS; i++) {
-      Vector x = splat(a[i * aRow + p * step]);
-      sums[i][0] += x * left;
-      sums[i][1] += x * right;
-    }
-    panel += PANEL;
-  }
+  addProduct(TILE_ROWS, depth, a, aRow, step, panel, sums);
   for (int t = 0; t < 2; t++) {
     const Target target = targets[t];
     if (target.part.rows >= TILE_ROWS) for (int i = 0; i < TILE_ROWS; i++) addRow(&target, i, sums[i]);

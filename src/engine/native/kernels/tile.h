@@ -90,10 +90,8 @@ static void packTiles(const float *a, int64_t column, int64_t rows, int64_t dept
   }
 }
 
-/** [rows, depth] times a panel, plus `from` where it is not null -> `to` [rows, PANEL]. `rows` is a constant where this is inlined, so is aRow or step. */
-INLINE void multiplyTile(const int rows, int64_t depth, const float *a, int64_t aRow, int64_t step, const float *panel, const float *from, int64_t fromRow, float *to, int64_t toRow) {
-  Vector sums[TILE_ROWS][2];
-  for (int i = 0; i < rows; i++) for (int j = 0; j < 2; j++) sums[i][j] = from ? load(from + i * fromRow + j * LANES) : (Vector){0};
+/** Adds [rows, depth] times a panel to `sums` [rows]. `rows` is a constant where this is inlined, so is one of aRow and step. */
+INLINE void addProduct(const int rows, int64_t depth, const float *a, int64_t aRow, int64_t step, const float *panel, Vector (*sums)[2]) {
   for (int64_t p = 0; p < depth; p++) {
     Vector left = load(panel), right = load(panel + LANES);
     for (int i = 0; i < rows; i++) {
@@ -103,6 +101,13 @@ INLINE void multiplyTile(const int rows, int64_t depth, const float *a, int64_t 
     }
     panel += PANEL;
   }
+}
+
+/** [rows, depth] times a panel, plus `from` where it is not null -> `to` [rows, PANEL]. */
+INLINE void multiplyTile(const int rows, int64_t depth, const float *a, int64_t aRow, int64_t step, const float *panel, const float *from, int64_t fromRow, float *to, int64_t toRow) {
+  Vector sums[TILE_ROWS][2];
+  for (int i = 0; i < rows; i++) for (int j = 0; j < 2; j++) sums[i][j] = from ? load(from + i * fromRow + j * LANES) : (Vector){0};
+  addProduct(rows, depth, a, aRow, step, panel, sums);
   for (int i = 0; i < rows; i++) for (int j = 0; j < 2; j++) store(to + i * toRow + j * LANES, sums[i][j]);
 }
 
