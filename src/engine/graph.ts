@@ -12,9 +12,10 @@ import { inPlaceState } from './graph/in-place';
 import { passesLeftOut } from './graph/left-out';
 import type { Trace } from './graph/nodes';
 import { sizeOf } from './graph/nodes';
-import { optimize } from './graph/passes';
+import { optimize, type Pass } from './graph/passes';
 import { recompute } from './graph/recompute';
 import { trace } from './graph/trace';
+import { transposeFirst } from './graph/transpose-first';
 import { mayThreadsSpin } from './idle';
 import { runUncopied, sparesCopies } from './onnx/uncopied';
 import { updateName, writeOnnx } from './onnx/write';
@@ -24,6 +25,9 @@ import { placeOfWeights } from './weights';
 type Ort = typeof OnnxRuntime;
 type OrtTensor = InstanceType<Ort['Tensor']>;
 type OrtSession = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
+
+/** What serves ONNX Runtime on a processor and may be left out for diagnosis, as the passes of every graph. */
+export const optionalPasses: readonly Pass[] = [{ name: 'transpose-first', run: transposeFirst }];
 
 /** So many bytes of the copies that onnxruntime-node makes of outputs, where it cannot be spared them, may lie about. */
 const largestGarbage = 128 * 2 ** 20;
@@ -83,8 +87,7 @@ interface Compiled {
 }
 
 async function compile(ort: Ort, program: Program, options: SessionOptions): Promise<Compiled> {
-  const optimized = optimize(await trace({ program, state: options.state, constants: options.constants }), { without: passesLeftOut() });
-  const traced = inPrecision(recompute(optimized, options.recompute ?? 'off'), options.precision ?? 'f32');
+  const traced = await listOf(program, options);
   const [weights, uncopied] = [placeOfWeights(options), await sparesCopies(ort)];
   const model = writeOnnx(traced, {
     where: 'engine graph', constants: options.constants, constantsAs: weights === 'fed' ? 'feeds' : 'external', unreturnable: uncopied,
@@ -102,6 +105,13 @@ async function compile(ort: Ort, program: Program, options: SessionOptions): Pro
     uncopied,
     copiedBytes: uncopied ? 0 : 4 * [...traced.updates.values()].reduce((sum, { shape }) => sum + sizeOf(shape), 0),
   };
+}
+
+async function listOf(program: Program, { state, constants, recompute: what = 'off', precision = 'f32' }: SessionOptions): Promise<Trace> {
+  const without = passesLeftOut();
+  const optimized = optimize(await trace({ program, state, constants }), { without, others: optionalPasses });
+  const lowered = inPrecision(recompute(optimized, what), precision);
+  return optionalPasses.filter(({ name }) => !without.includes(name)).reduce((list, { run }) => run(list), lowered);
 }
 
 /** The arrays that a model with external constants is read together with, by the names of the tensors; ONNX Runtime may look at them as long as the session lives. */

@@ -66,6 +66,14 @@ export interface BuiltInWeights {
   worth: number;
 }
 
+/** The parts of a step that an engine is fastest with; see train/parts.ts. */
+export interface FastParts {
+  /** Images, at least. */
+  images: number;
+  /** Bytes that their widest activation should have: some of it is in the caches when it is read. */
+  widest: number;
+}
+
 /** See engine/graph/recompute.ts. */
 export type Recompute = 'off' | 'attention' | 'blocks';
 
@@ -98,6 +106,8 @@ export interface Engine {
   ownMemory?: boolean | undefined;
   /** What it takes to build frozen weights into programs; absent where an engine does not. */
   builtInWeights?: BuiltInWeights | undefined;
+  /** Absent where nobody measured. */
+  fastParts?: FastParts | undefined;
   /** Throws a UserError that says what is missing on this machine. */
   open(options: SessionOptions): Promise<Session>;
 }

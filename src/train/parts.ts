@@ -2,9 +2,9 @@
  * Into how many parts a step is cut, what of it is computed twice, and where frozen weights lie, from the memory that this
  * will take and what the machine has free.
  *
- * Where a processor computes, small parts are not only leaner but faster: their activations stay in its caches. LoRA on
- * DeiT-Tiny takes 6 to 10 % less time with 4 images at once than with 16, and half the memory; with fewer images the fixed
- * cost of each node outweighs that. But each part adds up the gradients of all that trains: the more those are beside the
+ * Where a processor computes, small parts are not only leaner but faster: their activations stay in its caches. On ONNX Runtime
+ * LoRA on DeiT-Tiny takes 6 to 10 % less time with 4 images at once than with 16, and half the memory; with fewer images the
+ * fixed cost of each node outweighs that. But each part adds up the gradients of all that trains: the more those are beside the
  * activations, as in full fine-tuning, the more images a part should have (bench/results). A device wants the whole step at once.
  */
 import fs from 'node:fs';
@@ -15,7 +15,7 @@ import { optimize } from '../engine/graph/passes';
 import { recompute } from '../engine/graph/recompute';
 import { sizeOf, type Trace, type Value } from '../engine/graph/nodes';
 import { trace } from '../engine/graph/trace';
-import type { Engine, Recompute, Weights } from '../engine/program';
+import type { Engine, FastParts, Recompute, Weights } from '../engine/program';
 import { baseParameters } from '../vit/architecture';
 import { frozenTensors, prepareModel, shapesOnly, type ModelSpec } from './model';
 import { accumulationProgram, sumName, type ProgramStart } from './program';
@@ -26,8 +26,8 @@ export interface PartOptions {
   start?: ProgramStart;
   /** What the study file asks for. */
   asked: { images: number | 'auto'; recompute: Recompute | 'auto' };
-  /** Whether it computes in a device's memory, as opposed to the processor's caches, and what building weights in takes. */
-  engine: Pick<Engine, 'ownMemory' | 'builtInWeights'>;
+  /** Whether it computes in a device's memory, as opposed to the processor's caches, what it is fast with, and what building weights in takes. */
+  engine: Pick<Engine, 'ownMemory' | 'builtInWeights' | 'fastParts'>;
   /** Bytes that activations may take. */
   budget: number;
   /** Told where nothing can be predicted. */
@@ -47,11 +47,11 @@ export interface Parts {
 /** What a session is opened with. */
 export type PartsUsed = Omit<Parts, 'bytes'>;
 
-/** Bytes that the widest activation of a part should have: some of it is in the cache when the next node reads it. */
-const cacheSized = 2.5 * 2 ** 20;
+/** Of engines that do not say it. */
+const usualParts: FastParts = { images: 2, widest: 2.5 * 2 ** 20 };
 
 /** How many times the bytes of what trains the activations of a part should have, for the adding up to be worth it. */
-const worthAdding = 1.5;
+const worthAdding = 3;
 
 /** Weights that take no more than this, with the activations, are always built in. */
 const smallSession = 256 * 2 ** 20;
@@ -63,7 +63,7 @@ export async function chooseParts({ spec, start = {}, asked, engine, budget, war
     warn(`what a step will hold cannot be predicted, so that nothing makes it smaller: ${predict.what}`);
     return { images: evenParts(spec.batch, asked.images === 'auto' ? spec.batch : asked.images), recompute: 'off', bytes: NaN };
   }
-  const fast = !engine.ownMemory ? Math.max(2, Math.round(cacheSized / predict.widestOfOne), Math.round(worthAdding * predict.trained / predict.ofOneMore)) : spec.batch;
+  const fast = engine.ownMemory ? spec.batch : fastImages(predict, engine.fastParts ?? usualParts);
   const most = evenParts(spec.batch, asked.images === 'auto' ? fast : asked.images);
   const modes: Recompute[] = asked.recompute === 'auto' ? ['off', 'attention', 'blocks'] : [asked.recompute];
   for (const mode of modes) {
@@ -75,6 +75,10 @@ export async function chooseParts({ spec, start = {}, asked, engine, budget, war
     }
   }
   throw new Error('there is no part of a step to choose'); // the last mode always returns
+}
+
+function fastImages({ widestOfOne, trained, ofOneMore }: Predictor, { images, widest }: FastParts): number {
+  return Math.max(images, Math.round(widest / widestOfOne), Math.round(worthAdding * trained / ofOneMore));
 }
 
 /** Built in where there is room for that, and the engine gains enough by it. */

@@ -31,6 +31,7 @@ export function watchEngine(engine: Engine): Engine {
     get deterministic() { return engine.deterministic; },
     get ownMemory() { return engine.ownMemory; },
     builtInWeights: engine.builtInWeights,
+    fastParts: engine.fastParts,
     async open(options) {
       const session = await watched(engine.open(options));
       return {

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
 import { engines } from '../../../src/engine/engines';
+import { optionalPasses as onnxPasses } from '../../../src/engine/graph';
 import { passes } from '../../../src/engine/graph/passes';
 import { optionalPasses } from '../../../src/engine/native/passes';
+import type { Node, Trace } from '../../../src/engine/graph/nodes';
+import { transposeFirst } from '../../../src/engine/graph/transpose-first';
 import type { EngineId, HostTensors, Program, Weights } from '../../../src/engine/program';
 import { tf } from '../../../src/engine/tfjs';
 import { engineOrSkip } from '../../fixtures/engines';
@@ -13,6 +16,11 @@ const architectures = {
   'pre-norm, no patch bias, quick-gelu': { ...tinyVit, preNorm: true, patchBias: false, activation: 'quick-gelu' as const },
   'LayerScale': { ...tinyVit, layerScale: true },
 };
+
+function largeProduct(rows: number, columns: number): Node {
+  const value = (id: number, ...shape: number[]) => ({ id, shape, dtype: 'float32' as const });
+  return { kernel: 'BatchMatMul', inputs: [value(1, 256, rows), value(2, 256, columns)], outputs: [value(3, rows, columns)], attributes: { transposeA: true } };
+}
 
 async function gradients(id: EngineId, architecture = tinyVit): Promise<HostTensors> {
   const session = await engines[id].open({ programs: { gradients: tinyGradients(architecture) }, state: tinyWeights(architecture), constants: {}, threads: 1 });
@@ -35,7 +43,9 @@ describe('gradients equal the reference\'s', () => {
 
 describe('each pass over the graph leaves the numbers alone', () => {
   afterEach(() => { delete process.env['PEFT_LAB_WITHOUT_PASSES']; });
-  const cases = [...passes.map(({ name }) => ['graph', name] as const), ...[...passes, ...optionalPasses].map(({ name }) => ['native', name] as const)];
+  const cases = [
+    ...[...passes, ...onnxPasses].map(({ name }) => ['graph', name] as const), ...[...passes, ...optionalPasses].map(({ name }) => ['native', name] as const),
+  ];
   for (const [id, name] of cases) {
     it(`${id} without ${name}`, async t => {
       if (!await engineOrSkip(t, id)) return;
@@ -46,6 +56,23 @@ describe('each pass over the graph leaves the numbers alone', () => {
       assert.ok(error < 2e-6, `worst tensor differs by ${error}`);
     });
   }
+
+  for (const [rows, columns] of [[300, 260], [800, 260]] as const) it(`graph multiplies [${rows}, 256] by [256, ${columns}] the same turned`, async () => {
+    const shapes = { a: [256, rows], b: [256, columns] };
+    const product: Program = { feeds: Object.entries(shapes).map(([name, shape]) => ({ name, shape, dtype: 'float32' as const })), run: ({ a, b }) => ({ fetches: { product: tf.matMul(a!, b!, true) }, state: {} }) };
+    const feeds = Object.fromEntries(Object.entries(shapes).map(([name, shape]) => [name, { shape, data: Float32Array.from({ length: shape[0]! * shape[1]! }, (_, i) => Math.sin(i * 0.7 + shape[1]!)) }]));
+    const compute = async () => {
+      const session = await engines.graph.open({ programs: { product }, state: {}, constants: {}, threads: 1 });
+      const fetched = await session.call('product', feeds);
+      await session.dispose();
+      return fetched;
+    };
+    const turned = await compute();
+    process.env['PEFT_LAB_WITHOUT_PASSES'] = 'transpose-first';
+    assert.ok(worstError(turned, await compute()) < 2e-6);
+    const trace: Trace = { nodes: [largeProduct(rows, columns)], inputs: new Map(), fetches: new Map(), updates: new Map() };
+    assert.deepEqual(transposeFirst(trace).nodes.map(({ kernel }) => kernel), rows > 3 * columns ? ['Transpose', 'BatchMatMul', 'Transpose'] : ['Transpose', 'BatchMatMul']);
+  });
 
   it('native without any of its own', async t => {
     if (!await engineOrSkip(t, 'native')) return;
