@@ -1,17 +1,18 @@
 /**
  * ONNX Runtime's CUDA provider, which `peft-lab runtime install cuda` fetches with the copy of onnxruntime-node that can
- * load it. What holds on WebGPU holds here, but for one thing: the Node.js binding can hold outputs on a WebGPU device
- * only, so that the new state comes to the host after each step and goes back with the next; frozen weights are part of
- * the model and stay. Not run on hardware yet: the choice and the refusals are tested, and the graph with the operators
- * that this provider shares with the processor's.
+ * load it. The library is driven by the addon of the kernels, and everything stays on the device as on WebGPU; where that
+ * addon is missing, by the package, which holds outputs on a WebGPU device only: then the new state comes to the host after
+ * each step and goes back with the next, and frozen weights are part of the model. Not run on hardware yet: the choice and the
+ * refusals are tested, and with the processor as the device the addon and the graph.
  */
 import { createRequire } from 'node:module';
 import { UserError } from '../common/errors';
 import { findRuntime, runtimeModulePath, type Runtime } from '../common/runtimes';
-import { openOnProvider, type GpuProvider, type Ort } from './graph-gpu';
+import { openOnProvider, type GpuProvider, type GpuRuntime } from './graph-gpu';
 import { loadNvidiaLibraries } from './nvidia-libraries';
+import { openDevice } from './onnx/device';
 import { standardDialect } from './onnx/write';
-import type { Precision, Session, SessionOptions } from './program';
+import type { Precision, Program, Session, SessionOptions } from './program';
 
 export async function openCuda(options: SessionOptions): Promise<Session> {
   const runtime = findRuntime('cuda');
@@ -22,15 +23,15 @@ export async function openCuda(options: SessionOptions): Promise<Session> {
     });
   }
   chooseProducts(options.precision ?? 'f32');
-  const gpu: GpuProvider = { id: 'graph-cuda', ort: load(runtime), provider: { name: 'cuda', deviceId: 0 }, dialect: standardDialect, stateLocation: 'cpu' };
-  await tryOut(gpu, runtime);
-  return openOnProvider(gpu, options);
+  const { gpu, reasons } = await firstThatWorks(runtime);
+  const session = await openOnProvider(gpu, options);
+  return { ...session, execution: () => ({ how: gpu.stateLocation === 'cpu' ? 'on the GPU, with its state brought to the host after each step' : 'on the GPU', reasons }) };
 }
 
 let allowsTf32: boolean | undefined;
 
 /**
- * The binding passes the provider no options, and by itself it multiplies f32 in TF32. NVIDIA's libraries look at this
+ * The package passes the provider no options, and by itself it multiplies f32 in TF32. NVIDIA's libraries look at this
  * variable when they are first used: once for a process.
  */
 function chooseProducts(precision: Precision): void {
@@ -41,29 +42,46 @@ function chooseProducts(precision: Precision): void {
   else process.env['NVIDIA_TF32_OVERRIDE'] = '0';
 }
 
-function load(runtime: Runtime): Ort {
+interface Working {
+  gpu: GpuProvider;
+  /** Why it is not a better way. */
+  reasons: string[];
+}
+
+/** By the addon, else by the package. */
+async function firstThatWorks(runtime: Runtime): Promise<Working> {
   loadNvidiaLibraries(runtime);
-  const module = runtimeModulePath(runtime);
+  const folder = runtimeModulePath(runtime);
+  const common = { id: 'graph-cuda', provider: { name: 'cuda', deviceId: 0 }, dialect: standardDialect } as const;
   try {
-    return createRequire(module)(module) as Ort;
-  } catch (cause) {
-    throw doesNotStart(runtime, cause);
+    const gpu: GpuProvider = { ...common, ort: openDevice({ folder, cuda: { device_id: '0', use_tf32: allowsTf32 ? '1' : '0' } }), stateLocation: 'gpu-buffer' };
+    await tryOut(gpu);
+    return { gpu, reasons: [] };
+  } catch (error) {
+    try {
+      const gpu: GpuProvider = { ...common, ort: createRequire(folder)(folder) as GpuRuntime, stateLocation: 'cpu' };
+      await tryOut(gpu);
+      return { gpu, reasons: [error instanceof Error ? error.message.split('\n')[0]! : String(error)] };
+    } catch (cause) {
+      throw doesNotStart(runtime, cause);
+    }
   }
 }
 
 /** The provider is loaded with the first session, which is where a missing driver or device shows. */
-async function tryOut(gpu: GpuProvider, runtime: Runtime): Promise<void> {
+async function tryOut(gpu: GpuProvider): Promise<void> {
   const { tf } = await import('./tfjs');
-  const shape = [4, 4];
-  const square = { feeds: [{ name: 'x', shape, dtype: 'float32' as const }], run: ({ x }: Record<string, InstanceType<typeof tf.Tensor>>) => ({ fetches: { y: tf.matMul(x as never, x as never) }, state: {} }) };
-  try {
-    const session = await openOnProvider(gpu, { programs: { square }, state: {}, constants: {}, threads: 1 });
-    const { y } = await session.call('square', { x: { shape, data: new Float32Array(16).fill(1) } });
-    if (y!.data[0] !== 4) throw new Error(`a product that is 4 came out as ${String(y!.data[0])}`);
-    await session.dispose();
-  } catch (cause) {
-    throw doesNotStart(runtime, cause);
-  }
+  const shape = [4, 4], values = (value: number) => ({ shape, data: new Float32Array(16).fill(value) });
+  const add: Program = {
+    feeds: [{ name: 'x', shape, dtype: 'float32' }],
+    run: ({ x, sum }) => ({ fetches: { product: tf.matMul(x!, x!) }, state: { sum: tf.add(sum!, tf.matMul(x!, x!)) } }),
+  };
+  const session = await openOnProvider(gpu, { programs: { add }, state: { sum: values(0) }, constants: {}, threads: 1 });
+  const { product } = await session.call('add', { x: values(1) });
+  await session.call('add', { x: values(1) });
+  const { sum } = await session.readState();
+  await session.dispose();
+  if (product!.data[0] !== 4 || sum!.data[0] !== 8) throw new Error(`4 and 8 came out as ${String(product!.data[0])} and ${String(sum!.data[0])}`);
 }
 
 function doesNotStart(runtime: Runtime, cause: unknown): UserError {

@@ -19,15 +19,36 @@ import { dataTypes, encodeModel } from './onnx/model';
 import { updateName, writeOnnx, type Dialect } from './onnx/write';
 import type { EngineId, HostTensor, HostTensors, Program, Session, SessionOptions } from './program';
 
-export type Ort = typeof OnnxRuntime;
-type OrtTensor = InstanceType<Ort['Tensor']>;
-type OrtSession = Awaited<ReturnType<Ort['InferenceSession']['create']>>;
-type OrtOptions = NonNullable<Parameters<Ort['InferenceSession']['create']>[1]>;
+type OrtOptions = NonNullable<Parameters<typeof OnnxRuntime['InferenceSession']['create']>[1]>;
+
+/** What is used here of the package onnxruntime-node; onnx/device.ts is the same by an addon of the project's own. */
+export interface GpuRuntime {
+  Tensor: new (type: never, data: never, shape: readonly number[]) => GpuTensor;
+  InferenceSession: { create(model: Uint8Array, options: GpuSessionOptions): Promise<GpuSession> };
+}
+
+export type GpuSessionOptions = Omit<OrtOptions, 'preferredOutputLocation'> & { preferredOutputLocation?: Record<string, 'cpu' | 'gpu-buffer'> };
+
+export interface GpuSession {
+  readonly inputNames: readonly string[];
+  run(feeds: Readonly<Record<string, GpuTensor>>): Promise<Record<string, GpuTensor>>;
+  release(): Promise<void>;
+}
+
+export interface GpuTensor {
+  readonly dims: readonly number[];
+  /** 'cpu' for the host. */
+  readonly location: string;
+  /** Of a tensor on the host. */
+  readonly data: unknown;
+  /** Gives its memory back at once. */
+  dispose(): void;
+}
 
 /** One of ONNX Runtime's GPU providers. */
 export interface GpuProvider {
   id: EngineId;
-  ort: Ort;
+  ort: GpuRuntime;
   /** As ONNX Runtime takes it. */
   provider: NonNullable<OrtOptions['executionProviders']>[number];
   dialect: Dialect;
@@ -63,7 +84,7 @@ export async function openOnProvider(gpu: GpuProvider, options: SessionOptions):
 }
 
 interface Compiled {
-  session: OrtSession;
+  session: GpuSession;
   /** What the model asks for; inputs that nothing reads are not in it. */
   inputs: { feeds: string[]; state: string[]; constants: Map<string, { constant: string; type: SentType }> };
   updates: string[];
@@ -94,7 +115,7 @@ interface Outputs {
   fetched: readonly string[];
 }
 
-function createSession({ ort, provider, stateLocation }: GpuProvider, model: Uint8Array, { staying, fetched }: Outputs): Promise<OrtSession> {
+function createSession({ ort, provider, stateLocation }: GpuProvider, model: Uint8Array, { staying, fetched }: Outputs): Promise<GpuSession> {
   const location = Object.fromEntries([...staying.map(name => [name, stateLocation] as const), ...fetched.map(name => [name, 'cpu'] as const)]);
   return ort.InferenceSession.create(model, {
     executionProviders: [provider], graphOptimizationLevel: 'basic', executionMode: 'sequential', enableMemPattern: false,
@@ -110,12 +131,12 @@ function createSession({ ort, provider, stateLocation }: GpuProvider, model: Uin
 interface StepInputs {
   feeds: HostTensors;
   state: DeviceState;
-  constants: Record<string, OrtTensor>;
+  constants: Record<string, GpuTensor>;
 }
 
 async function runStep(gpu: GpuProvider, { session, inputs, updates, fetches }: Compiled, { feeds, state, constants }: StepInputs): Promise<HostTensors> {
   await state.settle(inputs.state.filter(name => !updates.includes(name)));
-  const given: Record<string, OrtTensor> = { ...constants };
+  const given: Record<string, GpuTensor> = { ...constants };
   for (const name of inputs.feeds) given[name] = toOrt(gpu, feeds[name]!);
   for (const name of inputs.state) given[name] = state.get(name);
   const results = await session.run(given);
@@ -125,19 +146,19 @@ async function runStep(gpu: GpuProvider, { session, inputs, updates, fetches }: 
 
 /** The state, by name. What was written lies on the host until a step replaces it, or a program reads it again and again. */
 class DeviceState {
-  private readonly tensors: Record<string, OrtTensor>;
+  private readonly tensors: Record<string, GpuTensor>;
 
   constructor(private readonly memory: DeviceMemory, initial: HostTensors) {
     this.tensors = Object.fromEntries(Object.entries(initial).map(([name, { shape, data }]) => [name, toOrt(memory.gpu, { shape, data: Float32Array.from(data) })]));
   }
 
-  get(name: string): OrtTensor {
+  get(name: string): GpuTensor {
     const tensor = this.tensors[name];
     if (!tensor) throw new Error(`no state '${name}' in this session on ${this.memory.gpu.id}`);
     return tensor;
   }
 
-  replace(name: string, tensor: OrtTensor): void {
+  replace(name: string, tensor: GpuTensor): void {
     this.memory.free(this.get(name));
     this.tensors[name] = tensor;
   }
@@ -170,11 +191,11 @@ class DeviceState {
 
 /** What never changes, sent when a program first asks for it, in the type that it asks for. */
 class DeviceConstants {
-  private readonly sent: Record<string, OrtTensor> = {};
+  private readonly sent: Record<string, GpuTensor> = {};
 
   constructor(private readonly memory: DeviceMemory, private readonly values: HostTensors) {}
 
-  async get(wanted: Compiled['inputs']['constants']): Promise<Record<string, OrtTensor>> {
+  async get(wanted: Compiled['inputs']['constants']): Promise<Record<string, GpuTensor>> {
     for (const type of ['float32', 'float16', 'bfloat16'] as const) {
       const missing = [...wanted].filter(([name, from]) => !this.sent[name] && from.type === type);
       const values = Object.fromEntries(missing.map(([name, { constant }]) => [name, toOrt(this.memory.gpu, this.values[constant]!)]));
@@ -195,13 +216,13 @@ type SentType = 'float32' | HalfType;
  * else. What a session made is gone with the session, so that one lives as long as the last of its tensors.
  */
 class DeviceMemory {
-  private readonly makers = new Map<OrtTensor, Maker>();
+  private readonly makers = new Map<GpuTensor, Maker>();
   private readonly released: Promise<void>[] = [];
 
   constructor(readonly gpu: GpuProvider) {}
 
   /** To the device, rounded to a lower type where one is asked for. */
-  async send(tensors: Record<string, OrtTensor>, type: SentType): Promise<Record<string, OrtTensor>> {
+  async send(tensors: Record<string, GpuTensor>, type: SentType): Promise<Record<string, GpuTensor>> {
     if (!Object.keys(tensors).length) return {};
     const session = await this.copier(tensors, { type, stays: true });
     const sent = await runCopier(session, tensors);
@@ -213,7 +234,7 @@ class DeviceMemory {
     return sent;
   }
 
-  async fetch(tensors: Record<string, OrtTensor>): Promise<Record<string, OrtTensor>> {
+  async fetch(tensors: Record<string, GpuTensor>): Promise<Record<string, GpuTensor>> {
     if (!Object.keys(tensors).length) return {};
     const session = await this.copier(tensors, { type: 'float32', stays: false });
     try {
@@ -224,7 +245,7 @@ class DeviceMemory {
   }
 
   /** Tensors on the host are the garbage collector's. */
-  free(tensor: OrtTensor): void {
+  free(tensor: GpuTensor): void {
     if (tensor.location === 'cpu') return;
     tensor.dispose();
     const maker = this.makers.get(tensor);
@@ -237,7 +258,7 @@ class DeviceMemory {
     await Promise.all(this.released);
   }
 
-  private copier(tensors: Record<string, OrtTensor>, { type, stays }: { type: SentType; stays: boolean }): Promise<OrtSession> {
+  private copier(tensors: Record<string, GpuTensor>, { type, stays }: { type: SentType; stays: boolean }): Promise<GpuSession> {
     const names = Object.keys(tensors);
     const outputs = names.map(copyName);
     const model = encodeModel({
@@ -253,16 +274,16 @@ class DeviceMemory {
 }
 
 /** A session whose outputs stay on the device, and how many of them are still needed. */
-interface Maker { session: OrtSession; tensors: number }
+interface Maker { session: GpuSession; tensors: number }
 
 const copyName = (name: string) => `${name} copied`;
 
-async function runCopier(session: OrtSession, tensors: Record<string, OrtTensor>): Promise<Record<string, OrtTensor>> {
+async function runCopier(session: GpuSession, tensors: Record<string, GpuTensor>): Promise<Record<string, GpuTensor>> {
   const results = await session.run(tensors);
   return Object.fromEntries(Object.keys(tensors).map(name => [name, results[copyName(name)]!]));
 }
 
-function toOrt({ ort, dialect }: GpuProvider, { shape, data }: HostTensor): OrtTensor {
+function toOrt({ ort, dialect }: GpuProvider, { shape, data }: HostTensor): GpuTensor {
   if (sizeOf(shape) !== data.length) throw new Error(`a tensor of shape [${shape.join(', ')}] with ${data.length} values`);
-  return new ort.Tensor(data instanceof Uint8Array ? dialect.masks : 'float32', data as never, [...shape]);
+  return new ort.Tensor((data instanceof Uint8Array ? dialect.masks : 'float32') as never, data as never, [...shape]);
 }

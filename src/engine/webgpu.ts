@@ -4,15 +4,18 @@
  * PEFT_LAB_SOFTWARE_GPU=1 asks for it, as tests do.
  */
 import fs from 'node:fs';
+import type * as OnnxRuntime from 'onnxruntime-node';
 import { UserError } from '../common/errors';
-import { openOnProvider, type GpuProvider, type Ort } from './graph-gpu';
+import { openOnProvider, type GpuProvider } from './graph-gpu';
 import { encodeModel } from './onnx/model';
 import { webgpuDialect } from './onnx/webgpu';
 import type { Precision, Session, SessionOptions } from './program';
 
+type Ort = typeof OnnxRuntime;
+
 export async function openWebGpu(options: SessionOptions): Promise<Session> {
   const gpu = await (prepared ??= prepare());
-  if (options.precision === 'f16') await (halfTested ??= tryOut(gpu.ort, 'f16'));
+  if (options.precision === 'f16') await (halfTested ??= tryOut(await loadRuntime(), 'f16'));
   return openOnProvider(gpu, options);
 }
 

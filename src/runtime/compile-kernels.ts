@@ -74,7 +74,7 @@ function compile(name: string, args: readonly string[], { sources, headers, comp
 
 /** Node-API's functions come from the program that loads it. Without -O3 zig builds its own libraries for debugging first. */
 function linkFlags(): string[] {
-  return ['-O3', ...process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : ['-lm', '-lpthread']];
+  return ['-O3', ...process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : ['-lm', '-lpthread', '-ldl']];
 }
 
 function requireSuccess({ code, words }: { code: number | string; words: string }, { compiler }: Options): void {

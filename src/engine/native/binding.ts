@@ -4,6 +4,7 @@
 import { createRequire } from 'node:module';
 import { UserError } from '../../common/errors';
 import { findRuntime, runtimeModulePath } from '../../common/runtimes';
+import type { OnnxBinding } from '../onnx/device';
 import { builtKernels, kernelsVersion } from './sources';
 
 /** Memory outside JavaScript that instructions can name. */
@@ -13,7 +14,7 @@ export type Pool = object & { readonly pool: unique symbol };
 export type Buffer = Float32Array | Uint8Array | NamedMemory;
 
 /** See kernels/addon.c. */
-export interface KernelsBinding {
+export interface KernelsBinding extends OnnxBinding {
   /** What the kernels run with here, such as `avx2`; empty where the processor has nothing that they were compiled for. */
   instructionSet: string;
   openPool(threads: number): Pool;
@@ -27,9 +28,14 @@ export interface KernelsBinding {
 
 let loaded: KernelsBinding | undefined;
 
-/** Loads it at the first call. Throws a UserError when there is none, none loads, or it has nothing for this processor. */
+/** Loads the addon at the first call. Throws a UserError when there is none, or none loads. */
+export function loadAddon(): KernelsBinding {
+  return (loaded ??= firstThatLoads());
+}
+
+/** The same, and a UserError too when it has no kernels for this processor. */
 export function loadKernels(): KernelsBinding {
-  return (loaded ??= usable(firstThatLoads()));
+  return usable(loadAddon());
 }
 
 /** PEFT_LAB_KERNELS alone where it is set; else what was built with PEFT Lab, then what was compiled on this machine. */

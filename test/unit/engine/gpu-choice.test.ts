@@ -6,11 +6,14 @@ import path from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { engines } from '../../../src/engine/engines';
 import { openOnProvider, type GpuProvider } from '../../../src/engine/graph-gpu';
+import { openDevice } from '../../../src/engine/onnx/device';
+import { encodeModel } from '../../../src/engine/onnx/model';
 import { standardDialect } from '../../../src/engine/onnx/write';
 import type { HostTensors, Program } from '../../../src/engine/program';
 import { tf } from '../../../src/engine/tfjs';
 import { softwareDriver } from '../../../src/engine/webgpu';
 import { watchEngine } from '../../../src/worker/engine-failure';
+import { engineOrSkip } from '../../fixtures/engines';
 import { tinyFeeds, tinyGradients, tinyWeights, worstError } from '../../fixtures/gradient-case';
 
 describe('a driver that computes on the processor', () => {
@@ -65,11 +68,19 @@ describe('tensorflow', () => {
   });
 });
 
-describe('a provider whose outputs come to the host, as CUDA\'s do', () => {
-  const gpu = async (): Promise<GpuProvider> => ({ id: 'graph-cuda', ort: await import('onnxruntime-node'), provider: 'cpu', dialect: standardDialect, stateLocation: 'cpu' });
+const providers = {
+  'a provider driven by the package, whose outputs come to the host': async (): Promise<GpuProvider> => ({ ...onProcessor, ort: await import('onnxruntime-node'), stateLocation: 'cpu' }),
+  'a provider driven by the addon, where they stay': async (): Promise<GpuProvider> => ({ ...onProcessor, ort: openDevice({ folder: onnxRuntime, cuda: null }), stateLocation: 'gpu-buffer' }),
+};
+const onProcessor = { id: 'graph-cuda', provider: 'cpu', dialect: standardDialect } as const;
+const onnxRuntime = path.resolve('node_modules/onnxruntime-node');
+
+for (const [name, gpu] of Object.entries(providers)) describe(name, () => {
+  const skips = async (t: TestContext) => name.includes('addon') && !await engineOrSkip(t, 'native');
 
   for (const [precision, bound] of [['f32', 1e-5], ['f16', 0.01]] as const) {
-    it(`computes the reference's gradients in ${precision} (on the processor's provider, for want of a GPU)`, async () => {
+    it(`computes the reference's gradients in ${precision} (on the processor's provider, for want of a GPU)`, async t => {
+      if (await skips(t)) return;
       const weights = tinyWeights(), program = tinyGradients();
       const [state, constants] = [true, false].map(isState => Object.fromEntries(Object.entries(weights).filter(([name]) => name.startsWith('blocks.0') === isState))) as [HostTensors, HostTensors];
       const settings = { programs: { program }, state, constants, threads: 1 };
@@ -82,7 +93,8 @@ describe('a provider whose outputs come to the host, as CUDA\'s do', () => {
     });
   }
 
-  it('feeds each step the state that the one before it made', async () => {
+  it('feeds each step the state that the one before it made', async t => {
+    if (await skips(t)) return;
     const double: Program = { feeds: [], run: ({ y, rate }) => ({ fetches: { old: tf.add(y!, 0) }, state: { y: tf.mul(y!, rate!) } }) };
     const session = await openOnProvider(await gpu(), { programs: { double }, state: { y: x }, constants: { rate: { shape: [], data: Float32Array.of(2) } }, threads: 1 });
     for (let i = 0; i < 3; i++) await session.call('double', {});
@@ -91,6 +103,47 @@ describe('a provider whose outputs come to the host, as CUDA\'s do', () => {
     assert.deepEqual([...(await session.call('double', {}))['old']!.data], [5, 6]);
     await session.dispose();
     assert.deepEqual([...x.data], [1, 2], 'the initial state was written over');
+  });
+});
+
+describe('the addon\'s sessions of ONNX Runtime', () => {
+  const open = (cuda: Record<string, string> | null = null) => openDevice({ folder: onnxRuntime, cuda });
+  const size = 2 ** 20;
+  const increment: Program = { feeds: [], run: ({ y }) => ({ fetches: {}, state: { y: tf.add(y!, 1) } }) };
+
+  it('give back what a step replaces: 500 of them hold no more than the first', async t => {
+    if (!await engineOrSkip(t, 'native')) return;
+    const gpu: GpuProvider = { ...onProcessor, ort: open(), stateLocation: 'gpu-buffer' };
+    const session = await openOnProvider(gpu, { programs: { increment }, state: { y: { shape: [size], data: new Float32Array(size) } }, constants: {}, threads: 1 });
+    for (let i = 0; i < 20; i++) await session.call('increment', {});
+    const before = process.memoryUsage().rss;
+    for (let i = 0; i < 500; i++) await session.call('increment', {});
+    const grown = (process.memoryUsage().rss - before) / 2 ** 20;
+    assert.ok(grown < 40, `${grown.toFixed(0)} MiB more; each step makes 4`);
+    const { y } = await session.readState();
+    assert.deepEqual([y!.data[0], y!.data[size - 1]], [520, 520]);
+    await session.dispose();
+  });
+
+  it('say what is wrong, and go on', async t => {
+    if (!await engineOrSkip(t, 'native')) return;
+    const { InferenceSession, Tensor } = open();
+    const value = (name: string, shape: number[]) => ({ name, shape, type: 'float32' as const });
+    const model = encodeModel({ nodes: [{ operator: 'MatMul', inputs: ['a', 'b'], outputs: ['c'] }], initializers: [], inputs: [value('a', [2, 2]), value('b', [2, 2])], outputs: [value('c', [2, 2])] });
+    await assert.rejects(InferenceSession.create(model.subarray(0, 20), {}), /protobuf|parsing/i);
+    await assert.rejects(open({ device_id: '0' }).InferenceSession.create(model, {}), /libonnxruntime_providers_shared|CUDA/);
+    const session = await InferenceSession.create(model, { preferredOutputLocation: { c: 'cpu' } });
+    const tensor = (...shape: number[]) => new Tensor('float32' as never, new Float32Array(shape.reduce((a, b) => a * b)).fill(1) as never, shape);
+    await assert.rejects(session.run({ a: tensor(2, 2), b: tensor(3, 2) }), /b.*Got: 3 Expected: 2|dimensions/s);
+    await assert.rejects(session.run({ a: tensor(2, 2) }), /no tensor of this runtime is fed as 'b'/);
+    const { c } = await session.run({ a: tensor(2, 2), b: tensor(2, 2) });
+    assert.deepEqual([[...c!.data as Float32Array], c!.dims], [[2, 2, 2, 2], [2, 2]]);
+    const released = tensor(2, 2);
+    released.dispose();
+    await assert.rejects(session.run({ a: tensor(2, 2), b: released }), /was released/);
+    await session.release();
+    await assert.rejects(session.run({ a: tensor(2, 2), b: tensor(2, 2) }), /was released/);
+    assert.throws(() => openDevice({ folder: '/nowhere', cuda: null }), /nowhere/);
   });
 });
 

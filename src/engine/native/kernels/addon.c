@@ -1,7 +1,6 @@
 // The Node-API side: pools of threads, memory that JavaScript only names, and lists of instructions run beside the event loop.
-#include <node_api.h>
-#include <stdlib.h>
 #include <string.h>
+#include "addon.h"
 #include "kernels.h"
 #include "memory.h"
 #include "processor.h"
@@ -11,23 +10,6 @@ typedef struct {
   int64_t bytes;
 } Memory;
 
-static napi_value fail(napi_env env, const char *message) {
-  napi_throw_error(env, NULL, message);
-  return NULL;
-}
-
-static int64_t integerArgument(napi_env env, napi_value value) {
-  int64_t result = 0;
-  napi_get_value_int64(env, value, &result);
-  return result;
-}
-
-static void *externalArgument(napi_env env, napi_value value) {
-  void *result = NULL;
-  napi_get_value_external(env, value, &result);
-  return result;
-}
-
 static void finalizePool(napi_env env, void *pool, void *hint) {
   (void)env, (void)hint;
   closePool(pool);
@@ -35,9 +17,8 @@ static void finalizePool(napi_env env, void *pool, void *hint) {
 
 /** openPool(threads): a pool, whose threads end when it is collected. */
 static napi_value openPoolCall(napi_env env, napi_callback_info info) {
-  size_t count = 1;
   napi_value argument, result;
-  napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
+  readArguments(env, info, &argument, 1);
   Pool *pool = openPool((int)integerArgument(env, argument));
   if (!pool || napi_create_external(env, pool, finalizePool, NULL, &result) != napi_ok) return fail(env, "no memory for threads");
   return result;
@@ -58,9 +39,8 @@ static void finalizeMemory(napi_env env, void *data, void *hint) {
 
 /** allocate(bytes): memory that instructions can name; zero. */
 static napi_value allocateCall(napi_env env, napi_callback_info info) {
-  size_t count = 1;
   napi_value argument, result;
-  napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
+  readArguments(env, info, &argument, 1);
   int64_t bytes = integerArgument(env, argument), now;
   Memory *memory = malloc(sizeof(Memory));
   if (memory) *memory = (Memory){allocatePages(bytes > 0 ? bytes : 64), bytes > 0 ? bytes : 64};
@@ -75,9 +55,8 @@ static napi_value allocateCall(napi_env env, napi_callback_info info) {
 
 /** release(memory): gives it back at once; nothing may name it any more. */
 static napi_value releaseCall(napi_env env, napi_callback_info info) {
-  size_t count = 1;
   napi_value argument;
-  napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
+  readArguments(env, info, &argument, 1);
   Memory *memory = externalArgument(env, argument);
   if (memory) releaseMemory(env, memory);
   return NULL;
@@ -85,9 +64,8 @@ static napi_value releaseCall(napi_env env, napi_callback_info info) {
 
 /** detach(array): gives a typed array's memory back, which a garbage collector would do much later. */
 static napi_value detachCall(napi_env env, napi_callback_info info) {
-  size_t count = 1;
   napi_value argument, buffer;
-  napi_get_cb_info(env, info, &count, &argument, NULL, NULL);
+  readArguments(env, info, &argument, 1);
   if (napi_get_typedarray_info(env, argument, NULL, NULL, NULL, &buffer, NULL) == napi_ok) napi_detach_arraybuffer(env, buffer);
   return NULL;
 }
@@ -147,9 +125,8 @@ static void readBuffers(napi_env env, napi_value list, Run *run, uint32_t count)
  * waits for it. Nothing may be written to the buffers before it ends.
  */
 static napi_value runCall(napi_env env, napi_callback_info info) {
-  size_t count = 4;
   napi_value given[4], promise, name, kept;
-  napi_get_cb_info(env, info, &count, given, NULL, NULL);
+  readArguments(env, info, given, 4);
   uint32_t buffers = 0;
   napi_get_array_length(env, given[3], &buffers);
   Run *run = calloc(1, sizeof(Run));
@@ -177,12 +154,6 @@ static napi_value runCall(napi_env env, napi_callback_info info) {
   return promise;
 }
 
-static void setFunction(napi_env env, napi_value exports, const char *name, napi_callback callback) {
-  napi_value function;
-  napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, NULL, &function);
-  napi_set_named_property(env, exports, name, function);
-}
-
 NAPI_MODULE_INIT() {
   napi_value set;
   setFunction(env, exports, "openPool", openPoolCall);
@@ -190,6 +161,7 @@ NAPI_MODULE_INIT() {
   setFunction(env, exports, "release", releaseCall);
   setFunction(env, exports, "detach", detachCall);
   setFunction(env, exports, "run", runCall);
+  exportOnnxRuntime(env, exports);
   napi_create_string_utf8(env, instructionSet(), NAPI_AUTO_LENGTH, &set);
   napi_set_named_property(env, exports, "instructionSet", set); // "" where the processor has none that the kernels need
   return exports;
