@@ -61,7 +61,7 @@ async function firstThatWorks(runtime: Runtime): Promise<Working> {
     try {
       const gpu: GpuProvider = { ...common, ort: createRequire(folder)(folder) as GpuRuntime, stateLocation: 'cpu' };
       await tryOut(gpu);
-      return { gpu, reasons: [error instanceof Error ? error.message.split('\n')[0]! : String(error)] };
+      return { gpu, reasons: [error instanceof Error ? wordsOf(error.message) : String(error)] };
     } catch (cause) {
       throw doesNotStart(runtime, cause);
     }
@@ -85,9 +85,14 @@ async function tryOut(gpu: GpuProvider): Promise<void> {
 }
 
 function doesNotStart(runtime: Runtime, cause: unknown): UserError {
-  const message = cause instanceof Error ? cause.message.trim().split('\n').at(-1)! : String(cause);
+  const message = cause instanceof Error ? wordsOf(cause.message) : String(cause);
   return new UserError({
     what: `CUDA does not start: ${message.slice(0, 300)}`, where: `engine graph-cuda, ${runtime.folder}`,
     remedy: 'See that `nvidia-smi` shows a GPU and a driver of version 580 or newer, or use another engine.', cause,
   });
+}
+
+/** ONNX Runtime's errors name the place in its sources first, at length. */
+function wordsOf(message: string): string {
+  return /CUDA failure \d+: [^;\n]+/.exec(message)?.[0].trim() ?? message.trim().split('\n').at(-1)!;
 }
