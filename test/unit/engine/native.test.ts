@@ -117,7 +117,7 @@ function compileWide(folder: string): string | null {
   const sources = path.resolve('src/engine/native/kernels'), target = path.join(folder, 'wide.node');
   const flags = ['-O2', '-std=gnu11', '-ffp-contract=fast', '-fno-math-errno', '-fno-trapping-math', '-fPIC', '-w', '-mavx2', '-mfma', '-DWIDE_VECTORS', '-DVARIANT=avx2', '-DHAS_AVX2', `-I${path.resolve('node_modules/node-api-headers/include')}`];
   try {
-    execFileSync(process.env['CC'] ?? 'cc', [...flags, '-shared', ...['kernels.c', 'addon.c', 'pool.c'].map(file => path.join(sources, file)), '-o', target, '-lm', '-lpthread'], { stdio: 'ignore' });
+    execFileSync(process.env['CC'] ?? 'cc', [...flags, '-shared', ...['kernels.c', 'addon.c', 'onnxruntime.c', 'pool.c'].map(file => path.join(sources, file)), '-o', target, '-lm', '-lpthread', '-ldl'], { stdio: 'ignore' });
     return target;
   } catch {
     return null;

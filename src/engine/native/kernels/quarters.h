@@ -28,7 +28,7 @@ static const struct {
 static const int firstProduct[4] = {0, 2, 1, 0}, lastProduct[4] = {6, 4, 3, 5};
 
 /** The most rows of half a chunk: their sums lie in a thread's own cache. A multiple of every TILE_ROWS. */
-enum { mostHalfRows = 204 };
+enum { mostHalfRows = 216 };
 
 /** Whether there is so much to multiply that fewer multiplications outweigh the sums: by measurement. */
 static int paysInQuarters(const Product *p) {
