@@ -52,20 +52,21 @@ interface Working {
 async function firstThatWorks(runtime: Runtime): Promise<Working> {
   loadNvidiaLibraries(runtime);
   const folder = runtimeModulePath(runtime);
-  const common = { id: 'graph-cuda', provider: { name: 'cuda', deviceId: 0 }, dialect: standardDialect } as const;
-  try {
-    const gpu: GpuProvider = { ...common, ort: openDevice({ folder, cuda: { device_id: '0', use_tf32: allowsTf32 ? '1' : '0' } }), stateLocation: 'gpu-buffer' };
-    await tryOut(gpu);
-    return { gpu, reasons: [] };
-  } catch (error) {
+  const ways: (() => Pick<GpuProvider, 'ort' | 'stateLocation'>)[] = [
+    () => ({ ort: openDevice({ folder, cuda: { device_id: '0', use_tf32: allowsTf32 ? '1' : '0' } }), stateLocation: 'gpu-buffer' }),
+    () => ({ ort: createRequire(folder)(folder) as GpuRuntime, stateLocation: 'cpu' }),
+  ];
+  const failures: unknown[] = [];
+  for (const way of ways) {
     try {
-      const gpu: GpuProvider = { ...common, ort: createRequire(folder)(folder) as GpuRuntime, stateLocation: 'cpu' };
+      const gpu: GpuProvider = { id: 'graph-cuda', provider: { name: 'cuda', deviceId: 0 }, dialect: standardDialect, ...way() };
       await tryOut(gpu);
-      return { gpu, reasons: [error instanceof Error ? wordsOf(error.message) : String(error)] };
-    } catch (cause) {
-      throw doesNotStart(runtime, cause);
+      return { gpu, reasons: failures.map(wordsOf) };
+    } catch (error) {
+      failures.push(error);
     }
   }
+  throw doesNotStart(runtime, failures.at(-1));
 }
 
 /** The provider is loaded with the first session, which is where a missing driver or device shows. */
@@ -85,14 +86,14 @@ async function tryOut(gpu: GpuProvider): Promise<void> {
 }
 
 function doesNotStart(runtime: Runtime, cause: unknown): UserError {
-  const message = cause instanceof Error ? wordsOf(cause.message) : String(cause);
   return new UserError({
-    what: `CUDA does not start: ${message.slice(0, 300)}`, where: `engine graph-cuda, ${runtime.folder}`,
+    what: `CUDA does not start: ${wordsOf(cause).slice(0, 300)}`, where: `engine graph-cuda, ${runtime.folder}`,
     remedy: 'See that `nvidia-smi` shows a GPU and a driver of version 580 or newer, or use another engine.', cause,
   });
 }
 
 /** ONNX Runtime's errors name the place in its sources first, at length. */
-function wordsOf(message: string): string {
+function wordsOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error);
   return /CUDA failure \d+: [^;\n]+/.exec(message)?.[0].trim() ?? message.trim().split('\n').at(-1)!;
 }

@@ -140,6 +140,7 @@ async function runStep(gpu: GpuProvider, { session, inputs, updates, fetches }: 
   for (const name of inputs.feeds) given[name] = toOrt(gpu, feeds[name]!);
   for (const name of inputs.state) given[name] = state.get(name);
   const results = await session.run(given);
+  for (const name of inputs.feeds) given[name]!.dispose();
   for (const name of updates) state.replace(name, results[updateName(name)]!);
   return Object.fromEntries([...fetches].map(([name, shape]) => [name, { shape, data: results[name]!.data as Float32Array }]));
 }

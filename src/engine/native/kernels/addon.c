@@ -77,9 +77,7 @@ typedef struct {
   uint8_t **buffers;
   RunResult result;
   /** Keeps pool, words and buffers. */
-  napi_ref kept;
-  napi_deferred promise;
-  napi_async_work work;
+  Work work;
 } Run;
 
 static void execute(napi_env env, void *data) {
@@ -93,9 +91,8 @@ static void complete(napi_env env, napi_status status, void *data) {
   napi_value result;
   const char *said = status != napi_ok ? "not run" : run->result == RUN_DONE ? "done" : run->result == RUN_NO_MEMORY ? "out of memory" : "unknown instruction";
   napi_create_string_utf8(env, said, NAPI_AUTO_LENGTH, &result);
-  napi_resolve_deferred(env, run->promise, result);
-  napi_delete_reference(env, run->kept);
-  napi_delete_async_work(env, run->work);
+  napi_resolve_deferred(env, run->work.promise, result);
+  endWork(env, &run->work);
   free(run->buffers);
   free(run);
 }
@@ -125,7 +122,7 @@ static void readBuffers(napi_env env, napi_value list, Run *run, uint32_t count)
  * waits for it. Nothing may be written to the buffers before it ends.
  */
 static napi_value runCall(napi_env env, napi_callback_info info) {
-  napi_value given[4], promise, name, kept;
+  napi_value given[4], kept;
   readArguments(env, info, given, 4);
   uint32_t buffers = 0;
   napi_get_array_length(env, given[3], &buffers);
@@ -146,12 +143,7 @@ static napi_value runCall(napi_env env, napi_callback_info info) {
   napi_set_element(env, kept, 0, given[0]);
   napi_set_element(env, kept, 1, given[2]);
   napi_set_element(env, kept, 2, given[3]);
-  napi_create_reference(env, kept, 1, &run->kept);
-  napi_create_promise(env, &run->promise, &promise);
-  napi_create_string_utf8(env, "peft-lab", NAPI_AUTO_LENGTH, &name);
-  napi_create_async_work(env, NULL, name, execute, complete, run, &run->work);
-  napi_queue_async_work(env, run->work);
-  return promise;
+  return startWork(env, &run->work, kept, execute, complete, run);
 }
 
 NAPI_MODULE_INIT() {

@@ -67,5 +67,28 @@ static inline void setFunction(napi_env env, napi_value exports, const char *nam
   napi_set_named_property(env, exports, name, function);
 }
 
+/** Something that a thread beside the event loop does, and the promise of its result. */
+typedef struct {
+  napi_deferred promise;
+  napi_ref kept;
+  napi_async_work work;
+} Work;
+
+/** Starts it; `kept` stays alive until endWork. Returns the promise. */
+static inline napi_value startWork(napi_env env, Work *work, napi_value kept, napi_async_execute_callback execute, napi_async_complete_callback complete, void *data) {
+  napi_value promise, name;
+  napi_create_reference(env, kept, 1, &work->kept);
+  napi_create_promise(env, &work->promise, &promise);
+  napi_create_string_utf8(env, "peft-lab", NAPI_AUTO_LENGTH, &name);
+  napi_create_async_work(env, NULL, name, execute, complete, data, &work->work);
+  napi_queue_async_work(env, work->work);
+  return promise;
+}
+
+static inline void endWork(napi_env env, Work *work) {
+  napi_delete_reference(env, work->kept);
+  napi_delete_async_work(env, work->work);
+}
+
 /** See onnxruntime.c. */
 void exportOnnxRuntime(napi_env env, napi_value exports);

@@ -255,9 +255,7 @@ typedef struct {
   Value **results;
   Status *status;
   /** Keeps session and values. */
-  napi_ref kept;
-  napi_deferred promise;
-  napi_async_work work;
+  Work work;
 } Call;
 
 static Status *bindAll(Call *call, Binding *binding) {
@@ -300,15 +298,14 @@ static napi_value resultsOf(napi_env env, Call *call) {
 static void completeCall(napi_env env, napi_status status, void *data) {
   Call *call = data;
   napi_value words, error;
-  if (status == napi_ok && !call->status) napi_resolve_deferred(env, call->promise, resultsOf(env, call));
+  if (status == napi_ok && !call->status) napi_resolve_deferred(env, call->work.promise, resultsOf(env, call));
   else {
     napi_create_string_utf8(env, call->status ? api.getErrorMessage(call->status) : "not run", NAPI_AUTO_LENGTH, &words);
     napi_create_error(env, NULL, words, &error);
-    napi_reject_deferred(env, call->promise, error);
+    napi_reject_deferred(env, call->work.promise, error);
     if (call->status) api.releaseStatus(call->status);
   }
-  napi_delete_reference(env, call->kept);
-  napi_delete_async_work(env, call->work);
+  endWork(env, &call->work);
   freeCall(call);
 }
 
@@ -338,7 +335,7 @@ static int readCall(napi_env env, napi_value *given, Call *call) {
 
 /** runOnnxSession(session, names, tensors, outputs, stays): resolves to the outputs' tensors; those that do not stay are on the host. */
 static napi_value runSession(napi_env env, napi_callback_info info) {
-  napi_value given[5], promise, name, kept;
+  napi_value given[5], kept;
   readArguments(env, info, given, 5);
   Call *call = calloc(1, sizeof(Call));
   if (!call) return fail(env, "out of memory");
@@ -350,12 +347,7 @@ static napi_value runSession(napi_env env, napi_callback_info info) {
   napi_create_array_with_length(env, 2, &kept);
   napi_set_element(env, kept, 0, given[0]);
   napi_set_element(env, kept, 1, given[2]);
-  napi_create_reference(env, kept, 1, &call->kept);
-  napi_create_promise(env, &call->promise, &promise);
-  napi_create_string_utf8(env, "peft-lab", NAPI_AUTO_LENGTH, &name);
-  napi_create_async_work(env, NULL, name, executeCall, completeCall, call, &call->work);
-  napi_queue_async_work(env, call->work);
-  return promise;
+  return startWork(env, &call->work, kept, executeCall, completeCall, call);
 }
 
 void exportOnnxRuntime(napi_env env, napi_value exports) {
