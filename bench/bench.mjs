@@ -7,7 +7,8 @@
 // path, so that the losses must agree; after the run they are compared at the tenth step.
 // Prints {machine, commit, rows: [{model, method, batch, oursMs, torchMs, ratio, oursMiB, torchMiB, memoryRatio, matrixShare, ...}]}:
 // medians and peaks; ratio = torchMs / oursMs; matrixShare = the step's arithmetic, the last block not narrowed, / its time /
-// the best rate of a matrix product that either side reaches in this run at these shapes.
+// the best rate of a matrix product that either side reaches at these shapes. Products take turns with the steps, in
+// processes of their own, so that both are medians of the same minutes; matrixShareOfLeast sets the shortest step against the fastest product.
 // The Python side needs torch, timm, peft and safetensors; without --python they are installed into bench/.venv (about 1 GB).
 import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
@@ -59,32 +60,32 @@ else console.log(result.machine);
 async function compare({ model, batch, method }) {
   const tensors = path.join(scratch, 'tensors.safetensors');
   const settings = ['--arch', model, '--method', method, '--batch', String(batch), '--threads', values.threads];
-  const exporter = side('export', process.execPath, [path.join(root, 'dist/bench/step.cjs'), ...settings, '--engine', values.engine]);
-  await exporter.ask(`export ${tensors}`);
-  const { operations } = await exporter.ask('arithmetic');
-  const ourRates = (await exporter.ask('rates')).rates;
-  await exporter.end();
+  const ourProducts = side('our products', process.execPath, [path.join(root, 'dist/bench/step.cjs'), ...settings, '--engine', values.engine]);
+  await ourProducts.ask(`export ${tensors}`);
+  const { operations } = await ourProducts.ask('arithmetic');
   const ours = side('ours', process.execPath, [path.join(root, 'dist/bench/step.cjs'), ...settings, '--engine', values.engine], { env: engineEnvironment({ environment }) });
   await ours.turn(2); // alone: it looks whether the machine is idle
   const torch = side('PyTorch', python, [path.join(bench, 'torch_step.py'), ...settings, '--tensors', tensors]);
   await torch.turn(2);
+  const torchProducts = side("PyTorch's products", python, [path.join(bench, 'torch_step.py'), ...settings, '--tensors', tensors]);
+  const rates = { ours: ratesOf(ourProducts), torch: ratesOf(torchProducts) };
+  for (const one of Object.values(rates)) await one.turn({ keep: false });
   for (let i = 0; i < Number(values.rounds) || ours.state.losses.length < agreeingStep; i++) {
     for (const one of [ours, torch]) await one.turn(Number(values.steps), { keep: true });
+    for (const one of Object.values(rates)) await one.turn({ keep: true });
   }
-  await ours.end();
-  const torchRates = (await torch.ask('rates')).rates;
-  await torch.end();
+  for (const one of [ours, torch, ourProducts, torchProducts]) await one.end();
   const compiled = values.compile ? await timeCompiled([...settings, '--tensors', tensors]) : null;
-  const rates = { ours: highest(ourRates), torch: highest(torchRates) };
+  const best = Math.max(rates.ours.best(), rates.torch.best()), luckiest = Math.max(rates.ours.luckiest(), rates.torch.luckiest());
   const [oursMs, torchMs] = [median(ours.state.ms), median(torch.state.ms)];
   const difference = Math.abs(ours.state.losses[agreeingStep - 1] - torch.state.losses[agreeingStep - 1]);
   return {
     model, method, batch, oursMs: round(oursMs), torchMs: round(torchMs), ratio: round(torchMs / oursMs),
     oursMiB: ours.state.peakMiB, torchMiB: torch.state.peakMiB, memoryRatio: round(ours.state.peakMiB / torch.state.peakMiB),
-    matrixShare: round(operations / oursMs / 1e6 / Math.max(rates.ours, rates.torch)),
-    torchMatrixShare: round(operations / torchMs / 1e6 / Math.max(rates.ours, rates.torch)),
+    matrixShare: round(operations / oursMs / 1e6 / best), torchMatrixShare: round(operations / torchMs / 1e6 / best),
+    matrixShareOfLeast: round(operations / Math.min(...ours.state.ms) / 1e6 / luckiest),
     ratioOfLeast: round(Math.min(...torch.state.ms) / Math.min(...ours.state.ms)), ratioOfCpu: round(median(torch.state.cpuMs) / median(ours.state.cpuMs)),
-    oursImagesPerSecond: round(batch / oursMs * 1000), gigaOperations: round(operations / 1e9), bestProductRate: round(Math.max(rates.ours, rates.torch)), ourProductRate: round(rates.ours),
+    oursImagesPerSecond: round(batch / oursMs * 1000), gigaOperations: round(operations / 1e9), bestProductRate: round(best), ourProductRate: round(rates.ours.best()),
     lossAtStep10: ours.state.losses[agreeingStep - 1], torchLossAtStep10: torch.state.losses[agreeingStep - 1], lossesAgree: difference <= 1e-3 * Math.max(1, Math.abs(torch.state.losses[agreeingStep - 1])),
     ...compiled !== null && { torchCompiledMs: compiled },
   };
@@ -150,8 +151,17 @@ function describe({ model, method, batch, oursMs, torchMs, ratio, oursMiB, torch
   return `${model} b${batch} ${method}: ${oursMs} ms and ${torchMs} ms, ratio ${ratio}; ${oursMiB} and ${torchMiB} MiB, ratio ${memoryRatio}; matrix share ${matrixShare}; losses ${lossesAgree ? 'agree' : 'DIFFER'}`;
 }
 
-function highest(rates) {
-  return Math.max(...Object.values(rates));
+/** GFLOP/s of the matrix products that a side computes between the steps. */
+function ratesOf(side) {
+  const byName = new Map();
+  return {
+    async turn({ keep }) {
+      const { rates } = await side.ask('rates 4');
+      if (keep) for (const [name, list] of Object.entries(rates)) byName.set(name, [...byName.get(name) ?? [], ...list]);
+    },
+    best: () => Math.max(...[...byName.values()].map(median)),
+    luckiest: () => Math.max(...[...byName.values()].flat()),
+  };
 }
 
 function median(list) {

@@ -1,7 +1,8 @@
 /**
  * Our side of bench/bench.mjs: times training steps of a method on a random backbone of a known shape.
- * Answers each line on standard input with one JSON line: a number is that many steps; `rates` the best rates of matrix
- * products; `export FILE` writes weights and images for the other side; `arithmetic` counts a step's operations.
+ * Answers each line on standard input with one JSON line: a number is that many steps; `rates N` the rates of matrix
+ * products, each computed N times; `export FILE` writes weights and images for the other side; `arithmetic` counts a
+ * step's operations.
  */
 import fs from 'node:fs';
 import readline from 'node:readline';
@@ -75,7 +76,7 @@ async function main(): Promise<void> {
   };
   for await (const line of readline.createInterface({ input: process.stdin })) {
     const [command, argument] = line.split(' ');
-    if (command === 'rates') answer({ rates: await productRates(model) });
+    if (command === 'rates') answer({ rates: await productRates(model, Number(argument)) });
     else if (command === 'arithmetic') answer({ operations: await arithmeticOf(model, start().base), parts });
     else if (command === 'export') {
       const [{ base, state }, images] = [start(), feedsOf(model, plan, 0).patches];
@@ -99,28 +100,40 @@ async function arithmeticOf(model: Model, base: HostTensors): Promise<number> {
   return batch * productOperations(dropUnused(await trace({ program: trainingProgram(one), state: initialState(one, { base, seed: 1 }), constants: frozenTensors(one, base) })));
 }
 
-/** GFLOP/s of the MLP's products, forward and for the weights' gradient: the best of 10, for the step's and the part's rows. */
-async function productRates({ architecture: { imageSize, patch, width, hidden }, batch: part }: Model): Promise<Record<string, number>> {
+/** GFLOP/s of the MLP's products, forward and for the weights' gradient, `count` times each, for the step's and the part's rows. */
+async function productRates({ architecture: { imageSize, patch, width, hidden }, batch: part }: Model, count: number): Promise<Record<string, number[]>> {
   const tokens = (imageSize / patch) ** 2 + 1;
-  const rates: Record<string, number> = {};
-  for (const rows of new Set([part * tokens, batch * tokens])) {
-    const [x, w, dy] = [[rows, width], [hidden, width], [rows, hidden]].map((shape, i) => ({ shape, data: normals(streamKey(7, `rate ${i}`), shape[0]! * shape[1]!) }));
-    const program = (a: string, b: string, transposeA: boolean, transposeB: boolean): Program => ({
-      feeds: [], run: tensors => ({ fetches: {}, state: { out: tf.matMul(tensors[a] as tf.Tensor2D, tensors[b] as tf.Tensor2D, transposeA, transposeB) } }),
-    });
-    for (const [name, shape, products] of [['forward', [rows, hidden], program('x', 'w', false, true)], ['weights', [hidden, width], program('dy', 'x', true, false)]] as const) {
-      const session = await engine.open({ programs: { products }, state: { x: x!, w: w!, dy: dy!, out: { shape, data: new Float32Array(shape[0]! * shape[1]!) } }, constants: {}, threads });
-      let least = Infinity;
-      for (let i = 0; i < 12; i++) {
-        const started = performance.now();
-        await session.call('products', {});
-        least = Math.min(least, performance.now() - started);
-      }
-      await session.dispose();
-      rates[`${name} ${rows} rows`] = 2 * rows * width * hidden / least / 1e6;
+  products ??= await Promise.all([...new Set([part * tokens, batch * tokens])].flatMap(rows => openProducts({ rows, width, hidden })));
+  const rates: Record<string, number[]> = {};
+  for (const { name, operations, session } of products) {
+    rates[name] = [];
+    for (let i = 0; i < count; i++) {
+      const started = performance.now();
+      await session.call('product', {});
+      rates[name].push(operations / (performance.now() - started) / 1e6);
     }
   }
   return rates;
+}
+let products: ProductSession[] | undefined;
+
+interface ProductSession {
+  name: string;
+  operations: number;
+  session: Session;
+}
+
+function openProducts({ rows, width, hidden }: { rows: number; width: number; hidden: number }): Promise<ProductSession>[] {
+  const [x, w, dy] = [[rows, width], [hidden, width], [rows, hidden]].map((shape, i) => ({ shape, data: normals(streamKey(7, `rate ${i}`), shape[0]! * shape[1]!) }));
+  const program = (a: string, b: string, transposeA: boolean, transposeB: boolean): Program => ({
+    feeds: [], run: tensors => ({ fetches: {}, state: { out: tf.matMul(tensors[a] as tf.Tensor2D, tensors[b] as tf.Tensor2D, transposeA, transposeB) } }),
+  });
+  const kinds = [['forward', [rows, hidden], program('x', 'w', false, true)], ['weights', [hidden, width], program('dy', 'x', true, false)]] as const;
+  return kinds.map(async ([name, shape, product]) => {
+    const state = { x: x!, w: w!, dy: dy!, out: { shape, data: new Float32Array(shape[0]! * shape[1]!) } };
+    const session = await engine.open({ programs: { product }, state, constants: {}, threads });
+    return { name: `${name} ${rows} rows`, operations: 2 * rows * width * hidden, session };
+  });
 }
 
 function randomBackbone({ architecture }: Model): HostTensors {

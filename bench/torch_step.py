@@ -23,17 +23,16 @@ def images_of(patches: torch.Tensor, batch: int, patch: int = 16) -> torch.Tenso
     return patches.reshape(grid, grid, batch, 3, patch, patch).permute(2, 3, 0, 4, 1, 5).reshape(batch, 3, grid * patch, grid * patch).contiguous()
 
 
-def product_rates(rows: int, width: int, hidden: int) -> dict:
-    """GFLOP/s of the MLP's products, forward and for the weights' gradient: the best of 10."""
+def product_rates(rows: int, width: int, hidden: int, count: int) -> dict:
+    """GFLOP/s of the MLP's products, forward and for the weights' gradient, `count` times each."""
     x, w, dy = torch.randn(rows, width), torch.randn(hidden, width), torch.randn(rows, hidden)
     rates = {}
     for name, product in (('forward', lambda: x @ w.T), ('weights', lambda: dy.T @ x)):
-        least = float('inf')
-        for _ in range(12):
+        rates[f'{name} {rows} rows'] = []
+        for _ in range(count):
             started = time.perf_counter()
             product()
-            least = min(least, time.perf_counter() - started)
-        rates[f'{name} {rows} rows'] = 2 * rows * width * hidden / least / 1e9
+            rates[f'{name} {rows} rows'].append(2 * rows * width * hidden / (time.perf_counter() - started) / 1e9)
     return rates
 
 
@@ -62,8 +61,8 @@ def main() -> None:
     labels = torch.arange(options.batch) % options.classes
     run = torch.compile(model) if options.compile else model
     for line in sys.stdin:
-        if line.strip() == 'rates':
-            print(json.dumps({'rates': product_rates(197 * options.batch, width, hidden)}), flush=True)
+        if line.startswith('rates'):
+            print(json.dumps({'rates': product_rates(197 * options.batch, width, hidden, int(line.split()[1]))}), flush=True)
             continue
         milliseconds, processor, losses = [], [], []
         for _ in range(int(line)):
