@@ -1,10 +1,10 @@
 /**
  * What the kernels are told: a list of numbers. An instruction is its code, its length and its words; an operand two
- * words, the number of a buffer (-1: none) and an offset in bytes. Codes are those of kernels/*.c, in their order.
+ * words, the number of a buffer and an offset in bytes. Codes are those of kernels/read.h, in their order.
  */
 export const instructionCodes = [
   'product', 'pack', 'batchedProduct', 'attention', 'attentionGradient', 'chain', 'layerNorm', 'layerNormGradient',
-  'softmax', 'reduce', 'copy', 'fill', 'addAt', 'takeAt',
+  'softmax', 'reduce', 'copy', 'fill', 'addAt', 'takeAt', 'together',
 ] as const;
 export type InstructionCode = typeof instructionCodes[number];
 
@@ -30,6 +30,11 @@ export interface Operand {
 }
 
 export const noOperand: Operand = { buffer: -1, bytes: 0 };
+
+/** So many bytes from the beginning of a row that only the thread holds which works on it. */
+export function ownRow(bytes: number): Operand {
+  return { buffer: -2, bytes };
+}
 
 /** One instruction from numbers and operands. */
 export function instruction(code: InstructionCode, parts: readonly (number | boolean | Operand)[]): number[] {

@@ -126,7 +126,7 @@ function readsGaps({ kernel, attributes }: Node, index: number, strides: readonl
     case 'Attention': return rowsAreWhole;
     case 'AttentionGradient': return rowsAreWhole && index < 5;
     case 'Norm': case 'LayerNormalize': return rowsAreWhole && index === 0;
-    case 'NormGradient': return rowsAreWhole && index === 0;
+    case 'NormGradient': return rowsAreWhole && (index === 0 || index === attributes['addend']);
     case 'Chain': return rowsAreWhole;
     case 'Transpose': case 'Concat': case 'Tile': case 'PadV2': case 'Slice': case 'SplitV': return true;
     default: return false;

@@ -1,12 +1,16 @@
 import type { Node, Trace } from '../graph/nodes';
 
 /**
- * Lets products of two matrices be computed by Strassen's algorithm, with an eighth fewer multiplications. Rounding errors stay as
+ * Large products of two matrices are computed by Strassen's algorithm, with an eighth fewer multiplications. Rounding errors stay as
  * large as they are, measured by the largest number, but small rows share those of larger ones that they are paired with.
- * Whether a product is large enough to gain by it, kernels/quarters.h says.
  */
 export function multiplyInQuarters(trace: Trace): Trace {
-  const kernels = ['Product', 'MatMulAdd', 'BatchMatMul'];
-  const isAllowed = ({ kernel, outputs: [output] }: Node) => kernels.includes(kernel) && output!.shape.length === 2;
-  return { ...trace, nodes: trace.nodes.map(node => (isAllowed(node) ? { ...node, attributes: { ...node.attributes, inQuarters: true } } : node)) };
+  return { ...trace, nodes: trace.nodes.map(node => (isLarge(node) ? { ...node, attributes: { ...node.attributes, inQuarters: true } } : node)) };
+}
+
+/** Whether there is so much to multiply that fewer multiplications outweigh the sums: by measurement. */
+function isLarge({ kernel, inputs: [a], outputs: [output], attributes }: Node): boolean {
+  if (!['Product', 'MatMulAdd', 'BatchMatMul'].includes(kernel) || output!.shape.length !== 2) return false;
+  const [rows, columns] = output!.shape as [number, number];
+  return rows >= 192 && columns >= 384 && a!.shape.at(attributes['transposeA'] ? -2 : -1)! >= 512;
 }

@@ -2,6 +2,7 @@
 import { UserError } from '../../common/errors';
 import type { Node, Trace, Value } from '../graph/nodes';
 import { sizeOf } from '../graph/nodes';
+import { gatherTogether } from './compute-together';
 import { findHomes, keepOldState, type Home } from './homes';
 import type { Operand } from './instructions';
 import { layOut, type Layouts } from './layout';
@@ -42,11 +43,13 @@ export interface PlanOptions {
 
 export function planProgram(traced: Trace, { layOutWeights, without = [] }: PlanOptions): Plan {
   const fused = forKernels(keepOldState(traced), { without });
-  const { layouts, nodes } = layOut(fused);
-  const homes = findHomes(nodes, fused, layouts);
+  const { layouts, nodes: single } = layOut(fused);
+  const homes = findHomes(single, fused, layouts);
+  const results = new Set([...homes.ofRoot.keys(), ...homes.copies.map(({ value }) => layouts(value).root)]);
+  const nodes = gatherTogether(single, layouts, root => results.has(root));
   const memory = planMemory([...nodes, endOf(homes.copies.map(({ value }) => value))], layouts, root => homes.ofRoot.has(root));
   const table = new BufferTable();
-  const places = placesOf({ layouts, home: root => homes.ofRoot.get(root), offset: root => memory.offsets.get(root) }, table, { nodes, fused, layOutWeights });
+  const places = placesOf({ layouts, home: root => homes.ofRoot.get(root), offset: root => memory.offsets.get(root) }, table, { nodes: single, fused, layOutWeights });
   const words = [
     ...nodes.map(node => writeNode(node, places)),
     ...homes.copies.map(({ value, home }) => copyOut(value, { buffer: table.number(home), bytes: 0 }, places)),

@@ -3,7 +3,8 @@ import { UserError } from '../../common/errors';
 import { headShape } from '../graph/head-shape';
 import type { Node, Value } from '../graph/nodes';
 import { sizeOf } from '../graph/nodes';
-import { chainLimits, copyAxes, instruction, noOperand, reductionCodes, type Operand } from './instructions';
+import { isTogether, type Together } from './compute-together';
+import { chainLimits, copyAxes, instruction, noOperand, ownRow, reductionCodes, type Operand } from './instructions';
 import { denseStrides, isDense, type Layout } from './layout';
 import { broadcastStrides, collapse, padAxes } from './strides';
 
@@ -30,11 +31,23 @@ export interface PanelShape {
 
 /** The instructions of a node. Throws a UserError that names the kernel when there is none for it. */
 export function writeNode(node: Node, places: Places): number[] {
+  if (isTogether(node)) return together(node, places);
   const writer = writers[node.kernel];
   if (!writer) {
     throw new UserError({ what: `there is no instruction for the kernel '${node.kernel}'`, where: 'engine native', remedy: 'Use the engine "graph" or "wasm" for this method.' });
   }
   return writer(node, places);
+}
+
+/** What a thread holds itself has rows that stand one behind the other's like. */
+function together({ nodes, rows, floatsOfRow, ownRows }: Together, places: Places): number[] {
+  const inside: Places = {
+    ...places,
+    layout: value => (ownRows.has(value) ? { root: value, offset: 0, strides: [floatsOfRow, 1] } : places.layout(value)),
+    operand: value => (ownRows.has(value) ? ownRow(ownRows.get(value)!) : places.operand(value)),
+    anyOperand: value => (ownRows.has(value) ? { operand: ownRow(ownRows.get(value)!), isByte: false } : places.anyOperand(value)),
+  };
+  return instruction('together', [rows, floatsOfRow, ...nodes.flatMap(node => writeNode(node, inside))]);
 }
 
 type Writer = (node: Node, places: Places) => number[];
@@ -114,15 +127,17 @@ function chain(node: Node, places: Places): number[] {
     return [operand, isByte, 0, ...axes.strides[i]!];
   });
   const literals = numbers.slice(node.inputs.length).flatMap((value): (number | Operand)[] => [noOperand, 0, value, ...Array<number>(chainLimits.axes).fill(0)]);
+  const row = (output: Value) => (node.attributes['together'] === undefined ? axes.shape.at(-1)! : rowStride(output, places));
   return instruction('chain', [
     ...axes.shape, numbers.length, steps.length / 4, results.length, ...inputs, ...literals, ...steps,
-    ...results.flatMap((from, i): (number | Operand)[] => [from, places.operand(node.outputs[i]!)]),
+    ...results.flatMap((from, i): (number | Operand)[] => [from, places.operand(node.outputs[i]!), row(node.outputs[i]!)]),
   ]);
 }
 
-/** Axes over which every input is read one after the other or as one, the outputs being dense. */
+/** Axes over which every input is read one after the other or as one, the outputs being dense but where rows are computed together. */
 function chainAxes(node: Node, shape: readonly number[], places: Places) {
   const own = node.inputs.map(input => broadcastStrides(input.shape, places.layout(input).strides, shape));
+  if (node.attributes['together'] !== undefined) return padAxes({ shape: [...shape], strides: own }, chainLimits.axes)!;
   const collapsed = collapse({ shape, strides: [...own, denseStrides(shape)] });
   if (collapsed.strides.some(strides => strides.at(-1)! > 1)) {
     collapsed.shape.push(1);
@@ -165,16 +180,18 @@ function norm({ kernel, inputs: [x, gamma, beta], outputs, attributes }: Node, p
   const width = x!.shape.at(-1)!;
   return instruction('layerNorm', [
     sizeOf(x!.shape) / width, width, attributes['epsilon'] as number, places.operand(x!), rowStride(x!, places), wanted(normalized), wanted(inverse),
-    ...(y ? [gamma!, beta!, y].map(value => places.operand(value)) : [noOperand, noOperand, noOperand]),
+    ...(y ? [gamma!, beta!, y].map(value => places.operand(value)) : [noOperand, noOperand, noOperand]), y ? rowStride(y, places) : 0,
   ]);
 }
 
 function normGradient({ inputs, outputs: [dx], attributes }: Node, places: Places): number[] {
   const [dy, normalized, inverse] = inputs as [Value, Value, Value];
-  const role = (name: string) => (attributes[name] === undefined ? noOperand : places.operand(inputs[attributes[name] as number]!));
+  const [gamma, addend] = ['gamma', 'addend'].map(name => inputs[attributes[name] as number]);
+  const at = (value: Value | undefined) => (value ? places.operand(value) : noOperand);
   const width = dy.shape.at(-1)!;
   return instruction('layerNormGradient', [
-    sizeOf(dy.shape) / width, width, places.operand(dy), rowStride(dy, places), places.operand(normalized), places.operand(inverse), role('gamma'), role('addend'), places.operand(dx!),
+    sizeOf(dy.shape) / width, width, places.operand(dy), rowStride(dy, places), places.operand(normalized), places.operand(inverse), at(gamma),
+    at(addend), addend ? rowStride(addend, places) : 0, places.operand(dx!), rowStride(dx!, places),
   ]);
 }
 

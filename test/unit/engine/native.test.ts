@@ -10,15 +10,16 @@ import { engines } from '../../../src/engine/engines';
 import { sizeOf, type Trace, type Value } from '../../../src/engine/graph/nodes';
 import { optimize } from '../../../src/engine/graph/passes';
 import { trace } from '../../../src/engine/graph/trace';
+import { gatherTogether, isTogether } from '../../../src/engine/native/compute-together';
 import { findHomes } from '../../../src/engine/native/homes';
 import { layOut } from '../../../src/engine/native/layout';
 import { planMemory } from '../../../src/engine/native/memory';
 import { forKernels } from '../../../src/engine/native/passes';
-import type { Engine, HostTensors, Program } from '../../../src/engine/program';
+import type { Engine, HostTensor, HostTensors, Program } from '../../../src/engine/program';
 import { tf } from '../../../src/engine/tfjs';
 import { engineOrSkip } from '../../fixtures/engines';
 import { tinyFeeds, tinyGradients, tinyWeights, worstError } from '../../fixtures/gradient-case';
-import { kernelCases } from '../../fixtures/kernel-cases';
+import { kernelCases, mlpOfManyRows } from '../../fixtures/kernel-cases';
 
 async function run(engine: Engine, program: Program, feeds: HostTensors, threads = 2): Promise<HostTensors> {
   const session = await engine.open({ programs: { program }, state: {}, constants: {}, threads });
@@ -82,6 +83,60 @@ describe('products in quarters', () => {
   });
 });
 
+describe('rows computed together', () => {
+  const { program, feeds } = mlpOfManyRows;
+  /** As it is trained: weights are frozen and laid out beforehand. */
+  const frozen: Program = { feeds: program.feeds.filter(({ name }) => name === 'x' || name === 'weights'), run: program.run };
+  const { x, weights, ...constants } = feeds as { x: HostTensor; weights: HostTensor } & HostTensors;
+  afterEach(() => { delete process.env['PEFT_LAB_WITHOUT_PASSES']; });
+
+  for (const [name, options] of Object.entries({
+    'weights that change': { programs: { program }, constants: {} },
+    'frozen weights, laid out beforehand': { programs: { program: frozen }, constants, weights: 'built-in' as const },
+  })) it(`are the same bits as rows computed node by node, with any number of threads: ${name}`, async t => {
+    const native = await engineOrSkip(t, 'native');
+    if (!native) return;
+    const compute = async (threads: number) => {
+      const session = await native.open({ state: {}, threads, ...options });
+      const fetched = await session.call('program', name.startsWith('frozen') ? { x, weights } : feeds);
+      await session.dispose();
+      return fetched;
+    };
+    const together = [await compute(1), await compute(2), await compute(7)];
+    process.env['PEFT_LAB_WITHOUT_PASSES'] = 'compute-together';
+    const apart = await compute(2);
+    for (const fetched of together) for (const fetch of Object.keys(apart)) assert.deepEqual(fetched[fetch]!.data, apart[fetch]!.data, fetch);
+  });
+
+  it('go from layer to layer, and only what is read elsewhere lies in memory', async () => {
+    const list = forKernels(optimize(await trace({ program, state: {}, constants: {} }), { without: ['fold-scales'] }));
+    const { layouts, nodes } = layOut(list);
+    const fetched = new Set(list.fetches.values());
+    const groups = gatherTogether(nodes, layouts, root => fetched.has(root)).filter(isTogether);
+    const kernels = groups.map(group => group.nodes.map(({ kernel }) => kernel));
+    assert.ok(kernels[0]!.filter(kernel => kernel === 'Product').length >= 4 && kernels[0]!.includes('Norm') && kernels[0]!.includes('Chain'), kernels[0]!.join());
+    assert.ok(kernels.slice(1).some(group => group.includes('NormGradient') && group.includes('Product')), kernels.map(group => group.join()).join('; '));
+    for (const { nodes: inside, ownRows, floatsOfRow, outputs } of groups) {
+      const outside = nodes.filter(node => !inside.includes(node));
+      for (const [value, bytes] of ownRows) {
+        assert.ok(bytes % 64 === 0 && bytes + value.shape[1]! * 4 <= floatsOfRow * 4);
+        assert.ok(!outputs.includes(value) && !fetched.has(value) && !outside.some(({ inputs }) => inputs.some(input => layouts(input).root === value)));
+      }
+    }
+    assert.ok(groups.some(({ ownRows }) => ownRows.size > 1));
+  });
+
+  it('leave every node after those whose results it reads', async () => {
+    for (const list of [forKernels(await trace({ program, state: {}, constants: {} })), forKernels(await trace({ program: tinyGradients(), state: tinyWeights(), constants: {} }))]) {
+      const made = new Set<Value>();
+      for (const { inputs, outputs } of list.nodes) {
+        for (const input of inputs) assert.ok(input.source || made.has(input));
+        for (const output of outputs) made.add(output);
+      }
+    }
+  });
+});
+
 /** In double precision. */
 function exactProduct({ shape: [m, k], data: a }: HostTensors[string], { shape: [, n], data: b }: HostTensors[string]): Float64Array {
   const c = new Float64Array(m! * n!);
@@ -131,7 +186,7 @@ async function bundleCompute(outfile: string): Promise<void> {
       resolveDir: path.resolve('test/unit/engine'), loader: 'ts',
       contents: `
         import { openNative } from '../../../src/engine/native';
-        import { kernelCases } from '../../fixtures/kernel-cases';
+        import { kernelCases, mlpOfManyRows } from '../../fixtures/kernel-cases';
         export async function computeAll() {
           const results = {};
           for (const [name, { program, feeds }] of Object.entries(kernelCases)) {

@@ -31,6 +31,8 @@ typedef struct {
 typedef struct {
   int from;
   float *at;
+  /** From one row of the last axis to the next. */
+  int64_t row;
 } ChainOutput;
 
 typedef struct {
@@ -39,7 +41,7 @@ typedef struct {
   ChainInput inputs[mostInputs];
   ChainStep steps[mostSteps];
   ChainOutput outputs[mostSteps];
-  int64_t segments, segmentsOfRow, segmentsOfTask;
+  int64_t segments, segmentsOfTask;
   Pool *pool;
 } Chain;
 
@@ -104,12 +106,14 @@ static const float *readInput(const ChainInput *input, int64_t offset, int64_t n
   return block;
 }
 
-/** One task: some segments, each at most a block of a row of the last axis. */
-static void chainTask(void *context, int64_t task, int thread) {
-  const Chain *chain = context;
-  float *blocks = ownScratch(chain->pool, thread);
+INLINE int64_t segmentsOfRow(const Chain *chain) { return divideUp(chain->shape[3], blockSize); }
+
+enum { chainScratch = (mostInputs + mostSteps) * blockSize };
+
+/** Some segments, each at most a block of a row of the last axis, in scratch of `chainScratch` floats. */
+static void chainSegments(const Chain *chain, int64_t segment, int64_t end, float *blocks) {
   const float *values[mostInputs + mostSteps];
-  int64_t length = chain->shape[3];
+  int64_t length = chain->shape[3], ofRow = segmentsOfRow(chain);
   for (int i = 0; i < chain->inputCount; i++) {
     const ChainInput *input = &chain->inputs[i];
     int isScalar = !input->strides[0] && !input->strides[1] && !input->strides[2] && !input->strides[3];
@@ -117,9 +121,8 @@ static void chainTask(void *context, int64_t task, int thread) {
     values[i] = blocks + i * blockSize;
     fillBlock((float *)values[i], blockSize, !input->at ? input->value : input->isByte ? *(const uint8_t *)input->at : *(const float *)input->at);
   }
-  int64_t end = smaller(chain->segments, (task + 1) * chain->segmentsOfTask);
-  for (int64_t segment = task * chain->segmentsOfTask; segment < end; segment++) {
-    int64_t row = segment / chain->segmentsOfRow, first = segment % chain->segmentsOfRow * blockSize;
+  for (; segment < end; segment++) {
+    int64_t row = segment / ofRow, first = segment % ofRow * blockSize;
     int64_t n = smaller(blockSize, length - first), padded = divideUp(n, LANES) * LANES;
     int64_t at[axes] = {row / chain->shape[2] / chain->shape[1], row / chain->shape[2] % chain->shape[1], row % chain->shape[2], first};
     for (int i = 0; i < chain->inputCount; i++) {
@@ -138,16 +141,20 @@ static void chainTask(void *context, int64_t task, int thread) {
       values[made] = to;
     }
     // All is read before anything is written: an output may lie where an input does.
-    for (int i = 0; i < chain->outputCount; i++) memcpy(chain->outputs[i].at + row * length + first, values[chain->outputs[i].from], (size_t)n * 4);
+    for (int i = 0; i < chain->outputCount; i++) memcpy(chain->outputs[i].at + row * chain->outputs[i].row + first, values[chain->outputs[i].from], (size_t)n * 4);
   }
+}
+
+static void chainTask(void *context, int64_t task, int thread) {
+  const Chain *chain = context;
+  chainSegments(chain, task * chain->segmentsOfTask, smaller(chain->segments, (task + 1) * chain->segmentsOfTask), ownScratch(chain->pool, thread));
 }
 
 /** Returns 0 when there is no memory for it. */
 static int runChain(Pool *pool, Chain *chain) {
-  if (!reserveScratch(pool, (mostInputs + mostSteps) * blockSize * 4, 0)) return 0;
+  if (!reserveScratch(pool, chainScratch * 4, 0)) return 0;
   chain->pool = pool;
-  chain->segmentsOfRow = divideUp(chain->shape[3], blockSize);
-  chain->segments = chain->shape[0] * chain->shape[1] * chain->shape[2] * chain->segmentsOfRow;
+  chain->segments = chain->shape[0] * chain->shape[1] * chain->shape[2] * segmentsOfRow(chain);
   int64_t ofSegment = smaller(blockSize, chain->shape[3]);
   chain->segmentsOfTask = ofSegment > 0 ? divideUp(taskElements, ofSegment) : 1;
   runTasks(pool, divideUp(chain->segments, chain->segmentsOfTask), chainTask, chain);

@@ -1,51 +1,16 @@
-// The instructions' words to the kernels' arguments. Compiled once for each instruction set, as run_<VARIANT>.
+// Instructions, one after the other. Compiled once for each instruction set, as run_<VARIANT>.
 #include "kernels.h"
-#include "attention.h"
-#include "elementwise.h"
 #include "move.h"
 #include "quarters.h"
-#include "rows.h"
+#include "read.h"
+#include "together.h"
 
 #define JOINED(a, b) a##b
 #define NAMED(a, b) JOINED(a, b)
 
-/** Numbers are those of instructionCodes in instructions.ts. */
-typedef enum {
-  DO_PRODUCT, DO_PACK, DO_BATCHED_PRODUCT, DO_ATTENTION, DO_ATTENTION_GRADIENT, DO_CHAIN, DO_LAYER_NORM, DO_LAYER_NORM_GRADIENT,
-  DO_SOFTMAX, DO_REDUCE, DO_COPY, DO_FILL, DO_ADD_AT, DO_TAKE_AT,
-} Instruction;
-
-typedef struct {
-  const double *next;
-  uint8_t *const *buffers;
-} Reader;
-
-static int64_t number(Reader *r) { return (int64_t)*r->next++; }
-
-static void *operand(Reader *r) {
-  int64_t buffer = number(r), offset = number(r);
-  return buffer < 0 ? 0 : r->buffers[buffer] + offset;
-}
-
-static Product readProduct(Reader *r) {
-  Product p = {0};
-  p.a = operand(r), p.aRow = number(r), p.aColumn = number(r);
-  p.b = operand(r), p.bRow = number(r), p.bColumn = number(r);
-  p.c = operand(r), p.cRow = number(r);
-  p.m = number(r), p.n = number(r), p.k = number(r);
-  p.panels = operand(r);
-  p.bias = operand(r);
-  p.addend = operand(r), p.addendRow = number(r), p.keep = operand(r);
-  p.factor = operand(r), p.factorRow = number(r);
-  p.activation = (int)number(r);
-  p.derivative = operand(r), p.derivativeRow = number(r);
-  p.inQuarters = (int)number(r);
-  return p;
-}
-
 static int doProduct(Pool *pool, Reader *r) {
   Product given = readProduct(r), p = scaleAddend(&given);
-  return paysInQuarters(&p) ? multiplyInQuarters(pool, &p) : multiply(pool, &p);
+  return isInQuarters(&p) ? multiplyInQuarters(pool, &p) : multiply(pool, &p);
 }
 
 static int doPack(Pool *pool, Reader *r) {
@@ -89,18 +54,6 @@ static int doBatchedProduct(Pool *pool, Reader *r) {
   return 1;
 }
 
-static Attention readAttention(Reader *r) {
-  Attention a = {.batch = number(r)};
-  a.heads = number(r), a.width = number(r), a.queries = number(r), a.tokens = number(r);
-  a.scale = (float)*r->next++;
-  a.q = operand(r), a.qRow = number(r);
-  a.k = operand(r), a.kRow = number(r);
-  a.v = operand(r), a.vRow = number(r);
-  a.out = operand(r), a.outRow = number(r);
-  a.logSums = operand(r);
-  return a;
-}
-
 static int doAttention(Pool *pool, Reader *r) {
   Attention a = readAttention(r);
   a.probabilities = operand(r);
@@ -117,37 +70,18 @@ static int doAttentionGradient(Pool *pool, Reader *r) {
 }
 
 static int doChain(Pool *pool, Reader *r) {
-  Chain chain;
-  for (int axis = 0; axis < axes; axis++) chain.shape[axis] = number(r);
-  chain.inputCount = (int)number(r), chain.stepCount = (int)number(r), chain.outputCount = (int)number(r);
-  for (int i = 0; i < chain.inputCount; i++) {
-    ChainInput *input = &chain.inputs[i];
-    input->at = operand(r), input->isByte = (int)number(r), input->value = (float)*r->next++;
-    for (int axis = 0; axis < axes; axis++) input->strides[axis] = number(r);
-  }
-  for (int i = 0; i < chain.stepCount; i++) {
-    chain.steps[i].code = (StepCode)number(r);
-    chain.steps[i].a = (int)number(r), chain.steps[i].b = (int)number(r), chain.steps[i].c = (int)number(r);
-  }
-  for (int i = 0; i < chain.outputCount; i++) chain.outputs[i].from = (int)number(r), chain.outputs[i].at = operand(r);
+  Chain chain = readChain(r);
   return runChain(pool, &chain);
 }
 
 static int doLayerNorm(Pool *pool, Reader *r) {
-  LayerNorm n = {.rows = number(r)};
-  n.width = number(r), n.epsilon = (float)*r->next++;
-  n.x = operand(r), n.xRow = number(r);
-  n.normalized = operand(r), n.inverse = operand(r);
-  n.gamma = operand(r), n.beta = operand(r), n.y = operand(r);
+  LayerNorm n = readLayerNorm(r);
   layerNorm(pool, &n);
   return 1;
 }
 
 static int doLayerNormGradient(Pool *pool, Reader *r) {
-  LayerNormGradient n = {.rows = number(r)};
-  n.width = number(r);
-  n.dy = operand(r), n.dyRow = number(r);
-  n.normalized = operand(r), n.inverse = operand(r), n.gamma = operand(r), n.addend = operand(r), n.dx = operand(r);
+  LayerNormGradient n = readLayerNormGradient(r);
   layerNormGradient(pool, &n);
   return 1;
 }
@@ -198,7 +132,7 @@ static int doTakeAt(Reader *r) {
 
 RunResult NAMED(run_, VARIANT)(Pool *pool, const double *words, int64_t count, uint8_t *const *buffers) {
   for (const double *at = words; at < words + count; at += (int64_t)at[1]) {
-    Reader reader = {at + 2, buffers}, *r = &reader;
+    Reader reader = {.next = at + 2, .end = at + (int64_t)at[1], .buffers = buffers}, *r = &reader;
     int done;
     switch ((Instruction)*at) {
       case DO_PRODUCT: done = doProduct(pool, r); break;
@@ -215,8 +149,10 @@ RunResult NAMED(run_, VARIANT)(Pool *pool, const double *words, int64_t count, u
       case DO_FILL: done = doFill(pool, r); break;
       case DO_ADD_AT: done = doAddAt(r); break;
       case DO_TAKE_AT: done = doTakeAt(r); break;
+      case DO_TOGETHER: done = computeTogether(pool, r); break;
       default: return RUN_UNKNOWN_INSTRUCTION;
     }
+    if (done < 0) return RUN_UNKNOWN_INSTRUCTION;
     if (!done) return RUN_NO_MEMORY;
   }
   return RUN_DONE;

@@ -13,6 +13,7 @@ typedef struct {
   /** [width]; with them y = normalized * gamma + beta. */
   const float *gamma, *beta;
   float *y;
+  int64_t yRow;
 } LayerNorm;
 
 INLINE float sumOfRow(const float *x, int64_t width) {
@@ -39,15 +40,13 @@ INLINE float spreadOfRow(const float *x, int64_t width, float mean) {
   return sumOf(sums[0] + sums[1]) + rest;
 }
 
-static void layerNormTask(void *context, int64_t task, int thread) {
-  const LayerNorm *n = context;
-  (void)thread;
-  for (int64_t i = task * rowsOfTask; i < smaller(n->rows, (task + 1) * rowsOfTask); i++) {
+static void layerNormRows(const LayerNorm *n, int64_t row, int64_t end) {
+  for (int64_t i = row; i < end; i++) {
     const float *x = n->x + i * n->xRow;
     float mean = sumOfRow(x, n->width) / (float)n->width;
     float inverse = 1 / sqrtf(spreadOfRow(x, n->width, mean) / (float)n->width + n->epsilon);
     if (n->inverse) n->inverse[i] = inverse;
-    float *normalized = n->normalized ? n->normalized + i * n->width : 0, *y = n->y ? n->y + i * n->width : 0;
+    float *normalized = n->normalized ? n->normalized + i * n->width : 0, *y = n->y ? n->y + i * n->yRow : 0;
     int isForLater = y && normalized && areAligned(normalized, 0);
     int64_t j = 0;
     for (; j + LANES <= n->width; j += LANES) {
@@ -64,6 +63,12 @@ static void layerNormTask(void *context, int64_t task, int thread) {
   }
 }
 
+static void layerNormTask(void *context, int64_t task, int thread) {
+  const LayerNorm *n = context;
+  (void)thread;
+  layerNormRows(n, task * rowsOfTask, smaller(n->rows, (task + 1) * rowsOfTask));
+}
+
 static void layerNorm(Pool *pool, LayerNorm *n) { runTasks(pool, divideUp(n->rows, rowsOfTask), layerNormTask, n); }
 
 typedef struct {
@@ -73,16 +78,16 @@ typedef struct {
   const float *gamma;
   /** [rows, width]: added to the result; null where nothing is. */
   const float *addend;
+  int64_t addendRow;
   float *dx;
+  int64_t dxRow;
 } LayerNormGradient;
 
-static void layerNormGradientTask(void *context, int64_t task, int thread) {
-  const LayerNormGradient *n = context;
-  (void)thread;
+static void layerNormGradientRows(const LayerNormGradient *n, int64_t row, int64_t end) {
   int64_t width = n->width, whole = width / LANES * LANES;
-  for (int64_t i = task * rowsOfTask; i < smaller(n->rows, (task + 1) * rowsOfTask); i++) {
-    const float *dy = n->dy + i * n->dyRow, *normalized = n->normalized + i * width, *addend = n->addend ? n->addend + i * width : 0;
-    float *dx = n->dx + i * width;
+  for (int64_t i = row; i < end; i++) {
+    const float *dy = n->dy + i * n->dyRow, *normalized = n->normalized + i * width, *addend = n->addend ? n->addend + i * n->addendRow : 0;
+    float *dx = n->dx + i * n->dxRow;
     Vector sums = {0}, projections = {0};
     float sum = 0, projection = 0;
     for (int64_t j = 0; j < whole; j += LANES) {
@@ -107,6 +112,12 @@ static void layerNormGradientTask(void *context, int64_t task, int thread) {
       dx[j] = addend ? value + addend[j] : value;
     }
   }
+}
+
+static void layerNormGradientTask(void *context, int64_t task, int thread) {
+  const LayerNormGradient *n = context;
+  (void)thread;
+  layerNormGradientRows(n, task * rowsOfTask, smaller(n->rows, (task + 1) * rowsOfTask));
 }
 
 static void layerNormGradient(Pool *pool, LayerNormGradient *n) { runTasks(pool, divideUp(n->rows, rowsOfTask), layerNormGradientTask, n); }

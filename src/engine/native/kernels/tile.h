@@ -4,7 +4,7 @@
 #include "vector.h"
 
 #define PANEL (2 * LANES)
-#if defined(__AVX512F__)
+#if VECTOR_BYTES == 64
 #define TILE_ROWS 12 // 24 sums, two vectors of the panel and what they are multiplied by, of 32 registers
 #elif defined(__aarch64__)
 #define TILE_ROWS 12
@@ -34,7 +34,7 @@ typedef struct {
   int activation;
   float *derivative;
   int64_t derivativeRow;
-  /** 1: may be computed in quarters (quarters.h). */
+  /** 1: is computed in quarters (quarters.h), where that can be. */
   int inQuarters;
 } Product;
 

@@ -1,0 +1,76 @@
+// Instructions that are computed together, some rows at a time: what one of them makes is in the thread's own cache when the next reads it.
+#pragma once
+#include "read.h"
+
+/** Each reads of what the others make only the rows that it makes itself. */
+typedef struct {
+  Reader instructions;
+  int64_t rows, floatsOfRow, chunks;
+  /** Weights that were not laid out beforehand, one behind the other. */
+  float *panels;
+  Pool *pool;
+} Together;
+
+/** What a thread holds of its rows: about half of its cache. */
+enum { mostOwnBytes = 1 << 18, mostOwnRows = 80 };
+
+/** Chunks depend on shapes and threads, results do not. */
+static int64_t chunksOf(const Together *s) {
+  int64_t threads = poolThreads(s->pool), ofCache = mostOwnBytes / 4 / (s->floatsOfRow + 1), rows = smaller(mostOwnRows, ofCache > TILE_ROWS ? ofCache : TILE_ROWS);
+  return divideUp(divideUp(s->rows, rows), threads) * threads;
+}
+
+INLINE int64_t ownFloats(const Together *s) { return (divideUp(s->rows, s->chunks) + TILE_ROWS) * s->floatsOfRow; }
+
+static void togetherTask(void *context, int64_t task, int thread) {
+  const Together *s = context;
+  int64_t tiles = divideUp(s->rows, TILE_ROWS), row = smaller(s->rows, task * tiles / s->chunks * TILE_ROWS), end = smaller(s->rows, (task + 1) * tiles / s->chunks * TILE_ROWS);
+  float *own = ownScratch(s->pool, thread), *panels = s->panels;
+  for (const double *at = s->instructions.next; at < s->instructions.end; at += (int64_t)at[1]) {
+    Reader reader = {at + 2, at + (int64_t)at[1], s->instructions.buffers, (uint8_t *)own - row * s->floatsOfRow * 4}, *r = &reader;
+    if (*at == DO_PRODUCT) {
+      Product p = readProduct(r);
+      multiplyChunk(&p, p.panels ? p.panels : panels, row, end, 0, divideUp(p.n, PANEL), 0);
+      if (!p.panels) panels += panelsSize(p.n, p.k);
+    } else if (*at == DO_CHAIN) {
+      Chain c = readChain(r);
+      chainSegments(&c, row * segmentsOfRow(&c), end * segmentsOfRow(&c), own + ownFloats(s));
+    } else if (*at == DO_LAYER_NORM) {
+      LayerNorm n = readLayerNorm(r);
+      layerNormRows(&n, row, end);
+    } else {
+      LayerNormGradient n = readLayerNormGradient(r);
+      layerNormGradientRows(&n, row, end);
+    }
+  }
+}
+
+/** Lays weights out that were not, or only counts the floats that they take: where `to` is null. */
+static int64_t layOutWeights(const Together *s, float *to) {
+  int64_t size = 0;
+  for (const double *at = s->instructions.next; at < s->instructions.end; at += (int64_t)at[1]) {
+    if (*at != DO_PRODUCT) continue;
+    Reader reader = {at + 2, at + (int64_t)at[1], s->instructions.buffers, 0};
+    Product p = readProduct(&reader);
+    if (p.panels) continue;
+    SharedProduct shared = {.product = &p, .pool = s->pool, .panels = to + size};
+    if (to) runTasks(s->pool, divideUp(divideUp(p.n, PANEL), 4), packTask, &shared);
+    size += panelsSize(p.n, p.k);
+  }
+  return size;
+}
+
+/** Returns 0 when there is no memory for it, and -1 where an instruction is none that can be computed so. */
+static int computeTogether(Pool *pool, Reader *r) {
+  Together s = {.pool = pool};
+  s.rows = number(r), s.floatsOfRow = number(r), s.instructions = *r;
+  s.chunks = chunksOf(&s);
+  for (const double *at = r->next; at < r->end; at += (int64_t)at[1]) {
+    if (*at != DO_PRODUCT && *at != DO_CHAIN && *at != DO_LAYER_NORM && *at != DO_LAYER_NORM_GRADIENT) return -1;
+  }
+  if (!reserveScratch(pool, (ownFloats(&s) + chainScratch) * 4, layOutWeights(&s, 0) * 4)) return 0;
+  s.panels = sharedScratch(pool);
+  layOutWeights(&s, s.panels);
+  runTasks(pool, s.chunks, togetherTask, &s);
+  return 1;
+}
