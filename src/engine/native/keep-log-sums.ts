@@ -2,7 +2,7 @@ import type { Node, Trace, Value } from '../graph/nodes';
 import { freshValue, leavesOf } from '../graph/nodes';
 
 /**
- * Attention keeps for its gradient one number a query, the logarithm of the sum of its exponentials, in place of the
+ * Attention keeps for its gradient one number a query, the logarithm (to the base of 2) of the sum of its exponentials, in place of the
  * probabilities, which the gradient computes again while it has the scores in the cache.
  * Attention -> output, logarithms [batch * heads, queries], and the probabilities where another node reads them.
  */

@@ -12,7 +12,7 @@ typedef struct {
   /** Like q. */
   float *out;
   int64_t outRow;
-  /** [batch * heads, queries]: logarithm of the sum of a row's exponentials. */
+  /** [batch * heads, queries]: logarithm of the sum of a row's exponentials, to the base of 2. */
   float *logSums;
   /** [batch * heads, queries, tokens], where somebody reads them; else null. */
   float *probabilities;
@@ -66,6 +66,7 @@ static void multiplyTransposed(const float *a, int64_t aColumn, int64_t rows, in
 
 /** Scores become exponentials, 0 behind the last token; returns their sum, and the logarithm of the sum of the true ones. */
 static float exponentiateRow(float *row, int64_t tokens, int64_t padded, float scale, float *logSum) {
+  float toBaseTwo = scale * log2OfE;
   Vector largest = splat(-INFINITY);
   int64_t whole = tokens / LANES * LANES;
   for (int64_t j = 0; j < whole; j += LANES) {
@@ -76,12 +77,12 @@ static float exponentiateRow(float *row, int64_t tokens, int64_t padded, float s
   for (int64_t j = tokens; j < padded; j++) row[j] = -INFINITY;
   Vector sums = {0};
   for (int64_t j = 0; j < padded; j += LANES) {
-    Vector x = exponentialOfNegative((load(row + j) - most) * scale);
+    Vector x = powerOfTwo((load(row + j) - most) * toBaseTwo);
     store(row + j, x);
     sums += x;
   }
   float sum = sumOf(sums);
-  *logSum = most * scale + logf(sum);
+  *logSum = most * toBaseTwo + log2f(sum);
   return sum;
 }
 
@@ -138,8 +139,9 @@ static float rowProduct(const float *x, const float *y, int64_t count) {
 
 /** scores -> probabilities, and their gradients -> those of the scores, both in place; rows are padded, with 0 behind the last token. */
 static void scoreGradients(const Attention *a, float *scores, float *gradients, int64_t padded, float logSum, float delta) {
+  float toBaseTwo = a->scale * log2OfE;
   for (int64_t j = 0; j < padded; j += LANES) {
-    Vector p = exponentialOfNegative(load(scores + j) * a->scale - logSum);
+    Vector p = powerOfTwo(load(scores + j) * toBaseTwo - logSum);
     store(scores + j, p);
     store(gradients + j, p * (load(gradients + j) - delta) * a->scale);
   }

@@ -84,6 +84,9 @@ INLINE float largestOf(Vector value) {
   return largest;
 }
 
+/** e^x = 2^(x log2 e). */
+#define log2OfE 1.44269504088896341f
+
 /** e^x where |x| is at most half of log 2; in pairs of terms, which do not wait for one another. */
 INLINE Vector polynomial(Vector x) {
   Vector square = x * x;
@@ -98,7 +101,7 @@ INLINE Vector polynomial(Vector x) {
 INLINE Vector exponential(Vector x) {
   const Vector magic = splat(12582912.0f); // adding it rounds to a whole number, which then stands in the low bits
   Vector bounded = choose(x < -87.3f, splat(-87.3f), choose(x > 88.7f, splat(88.7f), x));
-  Vector shifted = bounded * 1.44269504088896341f + magic;
+  Vector shifted = bounded * log2OfE + magic;
   Vector whole = shifted - magic;
   Vector rest = bounded - whole * 0.693359375f + whole * 2.12194440e-4f;
   Vector p = polynomial(rest);
@@ -109,14 +112,17 @@ INLINE Vector exponential(Vector x) {
   return choose(x < -87.3f, splat(0), choose(x > 88.7228f, splat(INFINITY), scaled));
 }
 
-/** The same for x <= 0, without its end: about 1e-38 everywhere below e^-87. */
-INLINE Vector exponentialOfNegative(Vector x) {
+/** 2^x for x <= 0, at most 2 units in the last place off; about 1e-38 everywhere below 2^-126; NaN stays NaN. Cephes' polynomial, in pairs of terms. */
+INLINE Vector powerOfTwo(Vector x) {
   const Vector magic = splat(12582912.0f);
-  Vector bounded = larger(splat(-87.0f), x); // NaN stays
-  Vector shifted = bounded * 1.44269504088896341f + magic;
-  Vector whole = shifted - magic;
-  Vector rest = bounded - whole * 0.693359375f + whole * 2.12194440e-4f;
-  Vector p = polynomial(rest);
+  Vector bounded = larger(splat(-126.0f), x); // NaN stays
+  Vector shifted = bounded + magic;
+  Vector rest = bounded - (shifted - magic);
+  Vector square = rest * rest;
+  Vector low = rest * 2.402264791363012e-1f + 6.931472028550421e-1f;
+  Vector middle = rest * 9.618437357674640e-3f + 5.550332471162809e-2f;
+  Vector high = rest * 1.535336188319500e-4f + 1.339887440266574e-3f;
+  Vector p = ((high * square + middle) * square + low) * rest + 1.0f;
   return p * (Vector)(((Integers)shifted + 127) << 23);
 }
 
@@ -125,7 +131,7 @@ INLINE Vector exponentialOfNegative(Vector x) {
  * which needs the density's exponential anyway).
  */
 INLINE Vector normal(Vector x, Vector *density) {
-  Vector bell = exponentialOfNegative(x * x * -0.5f);
+  Vector bell = powerOfTwo(x * x * (-0.5f * log2OfE));
   Vector size = (Vector)((Integers)x & 0x7fffffff);
   Vector t = 1.0f / (1.0f + 0.231641888f * size); // 0.3275911 / sqrt 2
   Vector square = t * t;
