@@ -30,8 +30,8 @@ static const int firstProduct[4] = {0, 2, 1, 0}, lastProduct[4] = {6, 4, 3, 5};
 /** The most rows of half a chunk: their sums lie in a thread's own cache. A multiple of every TILE_ROWS. */
 enum { mostHalfRows = 216 };
 
-/** Whether columns can be cut in two. */
-static int isInQuarters(const Product *p) { return p->inQuarters && p->n % (2 * PANEL) == 0; }
+/** Whether columns and rows can be cut in two. */
+static int isInQuarters(const Product *p) { return p->inQuarters && p->n % (2 * PANEL) == 0 && p->m >= 2 * TILE_ROWS; }
 
 typedef struct {
   const Product *product;

@@ -100,7 +100,7 @@ INLINE Vector polynomial(Vector x) {
 /** e^x, at most 2 units in the last place off; 0 below e^-87.3, infinite above e^88.7; NaN stays NaN. Cephes' polynomial. */
 INLINE Vector exponential(Vector x) {
   const Vector magic = splat(12582912.0f); // adding it rounds to a whole number, which then stands in the low bits
-  Vector bounded = choose(x < -87.3f, splat(-87.3f), choose(x > 88.7f, splat(88.7f), x));
+  Vector bounded = choose(x < -87.3f, splat(-87.3f), choose(x > 88.7228f, splat(88.7228f), x));
   Vector shifted = bounded * log2OfE + magic;
   Vector whole = shifted - magic;
   Vector rest = bounded - whole * 0.693359375f + whole * 2.12194440e-4f;
