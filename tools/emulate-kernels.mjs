@@ -23,8 +23,10 @@ try {
   fs.mkdirSync(folder, { recursive: true });
   await writePrograms();
   const said = machines[variant].run(compile(machines[variant])).replaceAll('\r', '');
+  const wrong = /^(\d+) wrong$/m.exec(said)?.[1];
   process.stdout.write(said.slice(Math.max(0, said.indexOf(`${variant}, vectors of`))));
-  process.exit(/^0 wrong$/m.test(said) ? 0 : 1);
+  if (wrong === undefined) throw new Error(`The emulated machine did not get to the end. What it needs stands at the top of tools/emulate-kernels.mjs, what it said in ${folder}.`);
+  process.exit(wrong === '0' ? 0 : 1);
 } catch (error) {
   console.error(error.message);
   process.exit(1);
