@@ -151,13 +151,13 @@ function describe({ model, method, batch, oursMs, torchMs, ratio, oursMiB, torch
   return `${model} b${batch} ${method}: ${oursMs} ms and ${torchMs} ms, ratio ${ratio}; ${oursMiB} and ${torchMiB} MiB, ratio ${memoryRatio}; matrix share ${matrixShare}; losses ${lossesAgree ? 'agree' : 'DIFFER'}`;
 }
 
-/** GFLOP/s of the matrix products that a side computes between the steps. */
+/** GFLOP/s of the matrix products that a side computes between the steps, but for the first of each turn: threads are still asleep then. */
 function ratesOf(side) {
   const byName = new Map();
   return {
     async turn({ keep }) {
       const { rates } = await side.ask('rates 4');
-      if (keep) for (const [name, list] of Object.entries(rates)) byName.set(name, [...byName.get(name) ?? [], ...list]);
+      if (keep) for (const [name, [, ...warm]] of Object.entries(rates)) byName.set(name, [...byName.get(name) ?? [], ...warm]);
     },
     best: () => Math.max(...[...byName.values()].map(median)),
     luckiest: () => Math.max(...[...byName.values()].flat()),

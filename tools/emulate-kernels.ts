@@ -1,21 +1,25 @@
 /**
  * Writes the programs of kernel-cases.ts as the native engine runs them, with what they read and what the reference makes of it:
- * `node dist/tools/emulate-kernels.cjs FILE`. Numbers are of 64 bits, but for what buffers hold; emulate-kernels.c reads it.
+ * `node dist/tools/emulate-kernels.cjs FILE VARIANT`. Numbers are of 64 bits, but for what buffers hold; emulate-kernels.c reads it.
+ * Prints the variant's compiler flags, a JSON array.
  */
 import fs from 'node:fs';
 import { engines } from '../src/engine/engines';
 import { optimize } from '../src/engine/graph/passes';
 import { trace } from '../src/engine/graph/trace';
 import { planProgram, type BufferSpec, type Plan } from '../src/engine/native/plan';
+import { kernelFlags, kernelVariants } from '../src/engine/native/sources';
 import type { HostTensors } from '../src/engine/program';
 import { kernelCases, type KernelCase } from '../test/fixtures/kernel-cases';
 
-void main(process.argv[2]!);
+void main(process.argv[2]!, process.argv[3]!);
 
-async function main(file: string): Promise<void> {
+async function main(file: string, variant: string): Promise<void> {
   const parts = [numbers(Object.keys(kernelCases).length)];
   for (const [name, kernelCase] of Object.entries(kernelCases)) parts.push(...await partsOf(name, kernelCase));
   fs.writeFileSync(file, Buffer.concat(parts));
+  const own = ['x64', 'arm64'].flatMap(arch => kernelVariants(arch)).find(({ name }) => name === variant)!;
+  process.stdout.write(JSON.stringify([...kernelFlags, ...own.flags]));
 }
 
 async function partsOf(name: string, { program, feeds }: KernelCase): Promise<Buffer[]> {
