@@ -87,13 +87,14 @@ interface Compiled {
 }
 
 async function compile(ort: Ort, program: Program, options: SessionOptions): Promise<Compiled> {
+  const maySpin = mayThreadsSpin(options.threads); // looks while the program is listed
   const traced = await listOf(program, options);
   const [weights, uncopied] = [placeOfWeights(options), await sparesCopies(ort)];
   const model = writeOnnx(traced, {
     where: 'engine graph', constants: options.constants, constantsAs: weights === 'fed' ? 'feeds' : 'external', unreturnable: uncopied,
   });
   const session = await ort.InferenceSession.create(model, {
-    ...sessionOptions({ threads: options.threads, spin: await mayThreadsSpin(options.threads) }),
+    ...sessionOptions({ threads: options.threads, spin: await maySpin }),
     ...weights === 'built-in' && { externalData: externalConstants(traced, options.constants) },
   });
   const inPlace = inPlaceState(traced);

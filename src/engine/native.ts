@@ -24,8 +24,9 @@ const [spinsWhenIdle, spinsBesideOthers] = [20_000, 2000];
 
 export async function openNative(options: SessionOptions): Promise<Session> {
   const kernels = loadKernels();
-  const machine: Machine = { kernels, pool: kernels.openPool(options.threads), spinning: await mayThreadsSpin(options.threads) ? spinsWhenIdle : spinsBesideOthers };
+  const maySpin = mayThreadsSpin(options.threads); // looks while the programs are planned
   const plans = await planAll(options);
+  const machine: Machine = { kernels, pool: kernels.openPool(options.threads), spinning: await maySpin ? spinsWhenIdle : spinsBesideOthers };
   const memory = await holdMemory(machine, [...plans.values()].flatMap(plan => (plan instanceof Error ? [] : [plan])), options);
   return sessionOf(machine, { plans, memory, programs: options.programs, state: ownState(options) });
 }

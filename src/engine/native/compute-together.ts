@@ -1,7 +1,7 @@
 /**
  * Neighbours that work row by row are computed together, some rows at a time: what one makes is in the cache when the next
- * reads it, and what nobody else reads never lies in memory. Row by row work products with a weight, LayerNorm, its gradient and
- * element-wise chains of matrices.
+ * reads it, and what nobody else reads never lies in memory. Row by row work products with a weight, LayerNorm, its gradient,
+ * element-wise chains of matrices, and sums of their rows up to what a few rows come to.
  */
 import type { Node, Trace, Value } from '../graph/nodes';
 import { leavesOf, sameShape, sizeOf } from '../graph/nodes';
@@ -30,7 +30,7 @@ class Grouping {
   constructor(private readonly leaves: Set<Value>) {}
 
   add(node: Node): void {
-    const rows = node.outputs.some(output => this.leaves.has(output)) ? null : rowsOf(node);
+    const rows = rowPlaces(node).outputs.some(i => this.leaves.has(node.outputs[i]!)) ? null : rowsOf(node);
     if (rows !== null) {
       if (this.group.length && !this.mayJoin(node, rows)) this.close();
       this.group.push(node);
@@ -63,14 +63,15 @@ class Grouping {
 /** How many rows a node works on, one as it does any other; null where it does not work so. */
 function rowsOf(node: Node): number | null {
   const { kernel, inputs, outputs: [output], attributes } = node;
-  const [rows, width] = output!.shape as [number, number];
-  if (output!.shape.length !== 2 || rows < leastRows || !isRowwise()) return null;
-  return rows;
+  const { shape } = kernel === 'Sum' ? inputs[0]! : output!;
+  const [rows, width] = shape as [number, number];
+  return shape.length === 2 && rows >= leastRows && isRowwise() ? rows : null;
 
   function isRowwise(): boolean {
     switch (kernel) {
       case 'Product': return !attributes['transposeA'] && !attributes['inQuarters'] && attributes['keep'] === undefined;
       case 'Norm': case 'NormGradient': return true;
+      case 'Sum': return String(attributes['axes']) === '0' && width > 1;
       case 'Chain': return width > 1 && inputs.every(({ shape }) => sameShape(shape, output!.shape) || sizeOf(shape) === 1 || (sizeOf(shape) === width && shape.at(-1) === width));
       default: return false;
     }
@@ -85,6 +86,7 @@ function rowPlaces({ kernel, inputs, outputs, attributes }: Node): { inputs: num
     case 'Product': return { inputs: [0, ...roles('addend', 'factor')], outputs: all(outputs) };
     case 'Norm': return { inputs: [0], outputs: [0] };
     case 'NormGradient': return { inputs: [0, ...roles('addend')], outputs: [0] };
+    case 'Sum': return { inputs: [0], outputs: [] };
     default: return { inputs: all(inputs).filter(i => sameShape(inputs[i]!.shape, outputs[0]!.shape)), outputs: all(outputs) };
   }
 }
@@ -125,7 +127,7 @@ function gather(nodes: readonly Node[], own: ReadonlySet<Value>): Together {
   const { offsets, bytes } = planMemory(nodes, value => ({ root: rows.get(value) ?? value, offset: 0, strides: [1] }), root => !planned.has(root));
   const inputs = new Set(nodes.flatMap(node => node.inputs)), outputs = nodes.flatMap(node => node.outputs);
   return {
-    kernel: 'Together', nodes, rows: nodes[0]!.outputs[0]!.shape[0]!, ownRows: new Map([...rows].map(([value, row]) => [value, offsets.get(row)!])),
+    kernel: 'Together', nodes, rows: rowsOf(nodes[0]!)!, ownRows: new Map([...rows].map(([value, row]) => [value, offsets.get(row)!])),
     floatsOfRow: oddLines(bytes) / 4, attributes: {},
     inputs: [...inputs].filter(input => !outputs.includes(input)), outputs: outputs.filter(output => !own.has(output)),
   };

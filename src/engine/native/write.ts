@@ -206,8 +206,10 @@ function reduce({ kernel, inputs: [x], outputs: [y], attributes }: Node, places:
   const axes = (attributes['axes'] as number[]).filter(axis => x!.shape[axis] !== 1);
   const [first, last] = axes.length ? [Math.min(...axes), Math.max(...axes)] : [0, -1];
   const side = (from: number, to: number) => sizeOf(x!.shape.slice(from, to));
+  const inner = side(last + 1, x!.shape.length);
+  const row = attributes['together'] === undefined ? inner : rowStride(x!, places);
   return instruction('reduce', [
-    (reductionCodes as readonly string[]).indexOf(kernel), side(0, first), side(first, last + 1), side(last + 1, x!.shape.length), places.operand(x!), places.operand(y!),
+    (reductionCodes as readonly string[]).indexOf(kernel), side(0, first), side(first, last + 1), inner, places.operand(x!), row, places.operand(y!),
   ]);
 }
 

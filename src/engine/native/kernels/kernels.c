@@ -94,9 +94,7 @@ static int doSoftmax(Pool *pool, Reader *r) {
 }
 
 static int doReduce(Pool *pool, Reader *r) {
-  Reduce reduction = {.kind = (Reduction)number(r)};
-  reduction.outer = number(r), reduction.count = number(r), reduction.inner = number(r);
-  reduction.x = operand(r), reduction.y = operand(r);
+  Reduce reduction = readReduce(r);
   reduce(pool, &reduction);
   return 1;
 }

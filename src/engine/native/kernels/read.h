@@ -92,3 +92,11 @@ static LayerNormGradient readLayerNormGradient(Reader *r) {
   n.dx = operand(r), n.dxRow = number(r);
   return n;
 }
+
+static Reduce readReduce(Reader *r) {
+  Reduce reduction = {.kind = (Reduction)number(r), .block = blockRows};
+  reduction.outer = number(r), reduction.count = number(r), reduction.inner = number(r);
+  reduction.x = operand(r), reduction.xRow = number(r);
+  reduction.y = operand(r);
+  return reduction;
+}

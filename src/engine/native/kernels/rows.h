@@ -150,6 +150,9 @@ static void softmaxTask(void *context, int64_t task, int thread) {
 
 static void softmax(Pool *pool, Softmax *s) { runTasks(pool, divideUp(s->rows, rowsOfTask), softmaxTask, s); }
 
+/** Down columns so many rows are combined first, then what these come to. A multiple of every TILE_ROWS. */
+enum { blockRows = 12 };
+
 /** Numbers are those of reductionCodes in instructions.ts. */
 typedef enum { REDUCE_SUM, REDUCE_MEAN, REDUCE_MAX } Reduction;
 
@@ -158,7 +161,11 @@ typedef struct {
   /** x [outer, count, inner] -> y [outer, inner]. */
   int64_t outer, count, inner;
   const float *x;
+  /** From one of `count` to the next. */
+  int64_t xRow;
   float *y;
+  /** `blockRows`, or 1 where x is what blocks came to. */
+  int64_t block;
 } Reduce;
 
 INLINE Vector combine(Reduction kind, Vector a, Vector b) { return kind == REDUCE_MAX ? choose(b > a, b, a) : a + b; }
@@ -180,19 +187,42 @@ static void reduceRowsTask(void *context, int64_t task, int thread) {
   }
 }
 
-/** Down columns, some of them a task, four rows at a time. */
+enum { stripeVectors = columnsOfTask / LANES };
+
+/** Some rows of a stripe of at most `columnsOfTask` columns, in their order. */
+INLINE void reduceBlock(Reduction kind, const float *x, int64_t xRow, int64_t rows, int64_t columns, Vector *y) {
+  int64_t whole = columns / LANES, rest = columns % LANES;
+  for (int64_t v = 0; v < whole; v++) y[v] = load(x + v * LANES);
+  if (rest) y[whole] = loadSome(x + whole * LANES, rest);
+  for (int64_t i = 1; i < rows; i++) {
+    x += xRow;
+    for (int64_t v = 0; v < whole; v++) y[v] = combine(kind, y[v], load(x + v * LANES));
+    if (rest) y[whole] = combine(kind, y[whole], loadSome(x + whole * LANES, rest));
+  }
+}
+
+INLINE void storeStripe(float *to, const Vector *from, int64_t columns) {
+  for (int64_t v = 0; v * LANES < columns; v++) storeSome(to + v * LANES, from[v], smaller(LANES, columns - v * LANES));
+}
+
+/** Down the columns of a stripe: four blocks of rows at a time. */
 static void reduceColumnsTask(void *context, int64_t task, int thread) {
   const Reduce *r = context;
   (void)thread;
-  int64_t stripes = divideUp(r->inner, columnsOfTask), outer = task / stripes, first = task % stripes * columnsOfTask;
-  for (int64_t j = first; j < smaller(r->inner, first + columnsOfTask); j += LANES) {
-    int64_t count = smaller(LANES, r->inner - j);
-    const float *x = r->x + outer * r->count * r->inner + j;
-    Vector start = r->kind == REDUCE_MAX ? splat(-INFINITY) : splat(0), sums[4] = {start, start, start, start};
-    for (int64_t i = 0; i < r->count; i++) sums[i % 4] = combine(r->kind, sums[i % 4], count == LANES ? load(x + i * r->inner) : loadSome(x + i * r->inner, count));
-    Vector all = combine(r->kind, combine(r->kind, sums[0], sums[1]), combine(r->kind, sums[2], sums[3]));
-    storeSome(r->y + outer * r->inner + j, r->kind == REDUCE_MEAN ? all / (float)r->count : all, count);
+  int64_t stripes = divideUp(r->inner, columnsOfTask), outer = task / stripes, first = task % stripes * columnsOfTask, columns = smaller(columnsOfTask, r->inner - first);
+  const float *x = r->x + outer * r->count * r->xRow + first;
+  Vector start = r->kind == REDUCE_MAX ? splat(-INFINITY) : splat(0), sums[4][stripeVectors], block[stripeVectors];
+  for (int u = 0; u < 4; u++) for (int v = 0; v < stripeVectors; v++) sums[u][v] = start;
+  for (int64_t b = 0; b * r->block < r->count; b++) {
+    int64_t row = b * r->block;
+    reduceBlock(r->kind, x + row * r->xRow, r->xRow, smaller(r->block, r->count - row), columns, block);
+    for (int64_t v = 0; v * LANES < columns; v++) sums[b % 4][v] = combine(r->kind, sums[b % 4][v], block[v]);
   }
+  for (int64_t v = 0; v * LANES < columns; v++) {
+    Vector all = combine(r->kind, combine(r->kind, sums[0][v], sums[1][v]), combine(r->kind, sums[2][v], sums[3][v]));
+    block[v] = r->kind == REDUCE_MEAN ? all / (float)r->count : all;
+  }
+  storeStripe(r->y + outer * r->inner + first, block, columns);
 }
 
 static void reduce(Pool *pool, Reduce *r) {

@@ -8,6 +8,8 @@ typedef struct {
   int64_t rows, floatsOfRow, chunks;
   /** Weights that were not laid out beforehand, one behind the other. */
   float *panels;
+  /** Of every sum down columns what blocks of rows come to, one behind the other. */
+  float *sums;
   Pool *pool;
 } Together;
 
@@ -16,16 +18,29 @@ enum { mostOwnBytes = 1 << 18, mostOwnRows = 80 };
 
 /** Chunks depend on shapes and threads, results do not. */
 static int64_t chunksOf(const Together *s) {
-  int64_t threads = poolThreads(s->pool), ofCache = mostOwnBytes / 4 / (s->floatsOfRow + 1), rows = smaller(mostOwnRows, ofCache > TILE_ROWS ? ofCache : TILE_ROWS);
+  int64_t threads = poolThreads(s->pool), ofCache = mostOwnBytes / 4 / (s->floatsOfRow + 1), rows = smaller(mostOwnRows, ofCache > blockRows ? ofCache : blockRows);
   return divideUp(divideUp(s->rows, rows), threads) * threads;
 }
 
-INLINE int64_t ownFloats(const Together *s) { return (divideUp(s->rows, s->chunks) + TILE_ROWS) * s->floatsOfRow; }
+INLINE int64_t ownFloats(const Together *s) { return (divideUp(s->rows, s->chunks) + blockRows) * s->floatsOfRow; }
+
+static int64_t blocksSize(const Together *s, const Reduce *sum) { return divideUp(s->rows, blockRows) * sum->inner; }
+
+static void sumBlocks(const Reduce *sum, int64_t row, int64_t end, float *blocks) {
+  for (int64_t i = row; i < end; i += blockRows) {
+    for (int64_t j = 0; j < sum->inner; j += columnsOfTask) {
+      Vector stripe[stripeVectors];
+      int64_t columns = smaller(columnsOfTask, sum->inner - j);
+      reduceBlock(REDUCE_SUM, sum->x + i * sum->xRow + j, sum->xRow, smaller(blockRows, end - i), columns, stripe);
+      storeStripe(blocks + i / blockRows * sum->inner + j, stripe, columns);
+    }
+  }
+}
 
 static void togetherTask(void *context, int64_t task, int thread) {
   const Together *s = context;
-  int64_t tiles = divideUp(s->rows, TILE_ROWS), row = smaller(s->rows, task * tiles / s->chunks * TILE_ROWS), end = smaller(s->rows, (task + 1) * tiles / s->chunks * TILE_ROWS);
-  float *own = ownScratch(s->pool, thread), *panels = s->panels;
+  int64_t blocks = divideUp(s->rows, blockRows), row = smaller(s->rows, task * blocks / s->chunks * blockRows), end = smaller(s->rows, (task + 1) * blocks / s->chunks * blockRows);
+  float *own = ownScratch(s->pool, thread), *panels = s->panels, *sums = s->sums;
   for (const double *at = s->instructions.next; at < s->instructions.end; at += (int64_t)at[1]) {
     Reader reader = {at + 2, at + (int64_t)at[1], s->instructions.buffers, (uint8_t *)own - row * s->floatsOfRow * 4}, *r = &reader;
     if (*at == DO_PRODUCT) {
@@ -38,6 +53,10 @@ static void togetherTask(void *context, int64_t task, int thread) {
     } else if (*at == DO_LAYER_NORM) {
       LayerNorm n = readLayerNorm(r);
       layerNormRows(&n, row, end);
+    } else if (*at == DO_REDUCE) {
+      Reduce sum = readReduce(r);
+      sumBlocks(&sum, row, end, sums);
+      sums += blocksSize(s, &sum);
     } else {
       LayerNormGradient n = readLayerNormGradient(r);
       layerNormGradientRows(&n, row, end);
@@ -60,17 +79,35 @@ static int64_t layOutWeights(const Together *s, float *to) {
   return size;
 }
 
+/** Sums up what blocks of rows came to, or only counts the floats that these take: where `blocks` is null. */
+static int64_t finishSums(const Together *s, float *blocks) {
+  int64_t size = 0;
+  for (const double *at = s->instructions.next; at < s->instructions.end; at += (int64_t)at[1]) {
+    if (*at != DO_REDUCE) continue;
+    Reader reader = {at + 2, at + (int64_t)at[1], s->instructions.buffers, 0};
+    Reduce sum = readReduce(&reader);
+    Reduce ofBlocks = {.kind = REDUCE_SUM, .outer = 1, .count = divideUp(s->rows, blockRows), .inner = sum.inner, .x = blocks + size, .xRow = sum.inner, .y = sum.y, .block = 1};
+    if (blocks) reduce(s->pool, &ofBlocks);
+    size += blocksSize(s, &sum);
+  }
+  return size;
+}
+
+INLINE int isRowwise(double code) { return code == DO_PRODUCT || code == DO_CHAIN || code == DO_LAYER_NORM || code == DO_LAYER_NORM_GRADIENT || code == DO_REDUCE; }
+
 /** Returns 0 when there is no memory for it, and -1 where an instruction is none that can be computed so. */
 static int computeTogether(Pool *pool, Reader *r) {
   Together s = {.pool = pool};
   s.rows = number(r), s.floatsOfRow = number(r), s.instructions = *r;
   s.chunks = chunksOf(&s);
   for (const double *at = r->next; at < r->end; at += (int64_t)at[1]) {
-    if (*at != DO_PRODUCT && *at != DO_CHAIN && *at != DO_LAYER_NORM && *at != DO_LAYER_NORM_GRADIENT) return -1;
+    if (!isRowwise(*at)) return -1;
   }
-  if (!reserveScratch(pool, (ownFloats(&s) + chainScratch) * 4, layOutWeights(&s, 0) * 4)) return 0;
-  s.panels = sharedScratch(pool);
+  int64_t ofWeights = layOutWeights(&s, 0);
+  if (!reserveScratch(pool, (ownFloats(&s) + chainScratch) * 4, (ofWeights + finishSums(&s, 0)) * 4)) return 0;
+  s.panels = sharedScratch(pool), s.sums = s.panels + ofWeights;
   layOutWeights(&s, s.panels);
   runTasks(pool, s.chunks, togetherTask, &s);
+  finishSums(&s, s.sums);
   return 1;
 }
