@@ -127,17 +127,20 @@ interface Predictor {
   peak(images: number, what: Recompute): number;
 }
 
-/** From the lists of nodes for one and two images: everything grows linearly with the images or not at all. */
+/**
+ * From the lists of nodes for two and three images: everything grows linearly with the images or not at all. One image would leave
+ * out nodes that copy something for each (prompts).
+ */
 async function predictor(spec: ModelSpec, start: ProgramStart): Promise<Predictor> {
-  const [one, two] = [await listOf({ ...spec, batch: 1 }, start), await listOf({ ...spec, batch: 2 }, start)];
+  const [two, three] = [await listOf({ ...spec, batch: 2 }, start), await listOf({ ...spec, batch: 3 }, start)];
   return {
-    widestOfOne: Math.max(1, largestGrowth(one, two)),
-    ofOneMore: Math.max(1, peakBytes(two) - peakBytes(one)),
-    trained: bytesOf([...one.updates.values()]),
-    frozen: bytesOf([...one.inputs.values()].filter(({ source }) => source?.kind === 'constant')),
+    widestOfOne: Math.max(1, largestGrowth(two, three)),
+    ofOneMore: Math.max(1, peakBytes(three) - peakBytes(two)),
+    trained: bytesOf([...two.updates.values()]),
+    frozen: bytesOf([...two.inputs.values()].filter(({ source }) => source?.kind === 'constant')),
     peak(images, what) {
-      const [a, b] = [peakBytes(recompute(one, what)), peakBytes(recompute(two, what))];
-      return a + (images - 1) * (b - a);
+      const [a, b] = [peakBytes(recompute(two, what)), peakBytes(recompute(three, what))];
+      return a + (images - 2) * (b - a);
     },
   };
 }

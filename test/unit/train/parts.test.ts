@@ -41,6 +41,11 @@ describe('the parts of a step', () => {
     assert.equal((await chooseParts({ spec: spec('vit_base_patch16_224', 'lora', 8), ...roomy, engine: engines.native })).images, 4);
   });
 
+  it('are as large with prompts, which are copied for each image but for a single one', async () => {
+    assert.equal((await chooseParts({ spec: spec('deit_tiny_patch16_224', 'vpt-deep', 16), ...roomy, engine: engines.native })).images, 8);
+    assert.equal((await chooseParts({ spec: spec('deit_tiny_patch16_224', 'vpt-shallow', 16), ...roomy, engine: engines.native })).images, 8);
+  });
+
   it('are not small where adding up gradients costs more than it saves', async () => {
     assert.equal((await chooseParts({ spec: spec('deit_tiny_patch16_224', 'full', 16), ...roomy })).images, 4);
     assert.equal((await chooseParts({ spec: spec('vit_base_patch16_224', 'full', 8), ...roomy })).images, 8);
