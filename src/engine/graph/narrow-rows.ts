@@ -56,8 +56,10 @@ function rewriteNode(node: Node, rewriter: Rewriter): Value[] | null {
   if (rows) return [cut(node.inputs[0]!, rows, rewriter)];
   const padding = paddedRows(node);
   if (padding) {
-    rewriter.padded.set(node.outputs[0]!, { inner: node.inputs[0]!, rows: padding });
-    add({ ...node }, rewriter); // unread unless somebody needs it whole
+    const [input] = node.inputs as [Value];
+    const { inner, rows: { start, count } } = rewriter.padded.get(input) ?? { inner: input, rows: { start: 0, count: padding.count } };
+    rewriter.padded.set(node.outputs[0]!, { inner, rows: { start: padding.start + start, count } });
+    add({ ...node, inputs: [materialize(input, rewriter)] }, rewriter); // unread unless somebody needs it whole
     return null;
   }
   if (node.inputs.some(input => rewriter.padded.has(input))) {
@@ -142,7 +144,8 @@ function pullUp(maker: Node, value: Value, rows: Rows, rewriter: Rewriter): Valu
     return inner && make(kernel, [cut(inputs[0]!, inner, rewriter)], [withRows(value.shape, rows.count)], attributes, rewriter)[0]!;
   }
   if (kernel === 'Attention' && value === outputs[0]) return narrowAttention(maker, rows, rewriter)?.[0] ?? null;
-  return null;
+  const cutBefore = slicedRows(maker);
+  return cutBefore && cut(inputs[0]!, { start: cutBefore.start + rows.start, count: rows.count }, rewriter);
 }
 
 /** All outputs of a narrowed node are known from now on; returns the one that was asked for. */
