@@ -25,13 +25,15 @@ interface Rewriter {
   nodes: Node[];
   makers: Map<Value, Node>;
   cuts: Map<Value, Map<string, Value>>;
+  /** Of which value, and which rows, a value was made for them alone. */
+  origins: Map<Value, { value: Value; rows: Rows }>;
   padded: Map<Value, Padded>;
   /** Values that are made in full, of which slices are cut instead of computed. */
   stays(value: Value): boolean;
 }
 
 function rewrite(trace: Trace, stays: (value: Value) => boolean): Trace {
-  const rewriter: Rewriter = { nodes: [], makers: new Map(), cuts: new Map(), padded: new Map(), stays };
+  const rewriter: Rewriter = { nodes: [], makers: new Map(), cuts: new Map(), origins: new Map(), padded: new Map(), stays };
   const replaced = new Map<Value, Value>();
   const resolve = (value: Value) => replaced.get(value) ?? value;
   for (const original of trace.nodes) {
@@ -110,6 +112,8 @@ function cut(value: Value, rows: Rows, rewriter: Rewriter): Value {
   if (rows.start === 0 && rows.count === full) return value;
   const pad = rewriter.padded.get(value);
   if (pad && pad.rows.start === rows.start && pad.rows.count === rows.count) return pad.inner;
+  const origin = rewriter.origins.get(value);
+  if (origin) return cut(origin.value, { start: origin.rows.start + rows.start, count: rows.count }, rewriter);
   const key = `${rows.start}+${rows.count}`;
   const known = rewriter.cuts.get(value) ?? new Map<string, Value>();
   rewriter.cuts.set(value, known);
@@ -118,6 +122,13 @@ function cut(value: Value, rows: Rows, rewriter: Rewriter): Value {
 }
 
 function cutAnew(value: Value, rows: Rows, rewriter: Rewriter): Value {
+  const before = rewriter.nodes.length;
+  const made = narrowed(value, rows, rewriter);
+  if (rewriter.nodes.slice(before).some(({ outputs }) => outputs.includes(made))) rewriter.origins.set(made, { value, rows });
+  return made;
+}
+
+function narrowed(value: Value, rows: Rows, rewriter: Rewriter): Value {
   const maker = rewriter.makers.get(value);
   const pulled = maker && !rewriter.stays(value) ? pullUp(maker, value, rows, rewriter) : null;
   if (pulled) return pulled;
@@ -144,8 +155,27 @@ function pullUp(maker: Node, value: Value, rows: Rows, rewriter: Rewriter): Valu
     return inner && make(kernel, [cut(inputs[0]!, inner, rewriter)], [withRows(value.shape, rows.count)], attributes, rewriter)[0]!;
   }
   if (kernel === 'Attention' && value === outputs[0]) return narrowAttention(maker, rows, rewriter)?.[0] ?? null;
-  const cutBefore = slicedRows(maker);
-  return cutBefore && cut(inputs[0]!, { start: cutBefore.start + rows.start, count: rows.count }, rewriter);
+  if (kernel === 'Concat' && attributes['axis'] !== 0) {
+    return make(kernel, inputs.map(input => cut(input, rows, rewriter)), [withRows(value.shape, rows.count)], attributes, rewriter)[0]!;
+  }
+  if (kernel === 'Concat') return cutOfOne(inputs, rows, rewriter);
+  if (kernel === 'SplitV' && attributes['axis'] !== 0) {
+    if (rewriter.stays(inputs[0]!)) return null; // then its parts are there in full, too
+    const made = make(kernel, [cut(inputs[0]!, rows, rewriter)], outputs.map(o => withRows(o.shape, rows.count)), attributes, rewriter);
+    return rememberAll(outputs, made, rows, rewriter, value);
+  }
+  return null;
+}
+
+/** Rows of what stands one behind the other, where one of them has all of these. */
+function cutOfOne(parts: readonly Value[], rows: Rows, rewriter: Rewriter): Value | null {
+  let start = 0;
+  for (const part of parts) {
+    const end = start + part.shape[0]!;
+    if (rows.start >= start && rows.start + rows.count <= end) return cut(part, { start: rows.start - start, count: rows.count }, rewriter);
+    start = end;
+  }
+  return null;
 }
 
 /** All outputs of a narrowed node are known from now on; returns the one that was asked for. */
@@ -192,6 +222,9 @@ function pushDown(node: Node, rewriter: Rewriter): Value[] | null {
     // a' b sums over rows: rows that are zero on one side add nothing.
     if (attributes['transposeB']) return null;
     return make(kernel, inputs.map(input => cut(input, rows, rewriter)), [output.shape], attributes, rewriter);
+  }
+  if ((kernel === 'Concat' && pads.every(Boolean) || kernel === 'SplitV') && attributes['axis'] !== 0) {
+    return pad(make(kernel, pads.map(padded => padded!.inner), outputs.map(o => withRows(o.shape, rows.count)), attributes, rewriter));
   }
   if (kernel === 'Sum' && pads[0]) return sumOfPadded(node, pads[0], rewriter);
   if (kernel === 'Reshape') {
