@@ -25,7 +25,7 @@ interface Rewriter {
   nodes: Node[];
   makers: Map<Value, Node>;
   cuts: Map<Value, Map<string, Value>>;
-  /** Of which value, and which rows, a value was made for them alone. */
+  /** What a value has rows of, and which: rows of these are then rows of that. */
   origins: Map<Value, { value: Value; rows: Rows }>;
   padded: Map<Value, Padded>;
   /** Values that are made in full, of which slices are cut instead of computed. */
@@ -122,21 +122,32 @@ function cut(value: Value, rows: Rows, rewriter: Rewriter): Value {
 }
 
 function cutAnew(value: Value, rows: Rows, rewriter: Rewriter): Value {
-  const before = rewriter.nodes.length;
-  const made = narrowed(value, rows, rewriter);
-  if (rewriter.nodes.slice(before).some(({ outputs }) => outputs.includes(made))) rewriter.origins.set(made, { value, rows });
+  const maker = rewriter.stays(value) ? undefined : rewriter.makers.get(value);
+  const part = maker && partOf(maker, rows);
+  if (part) return cut(part.value, part.rows, rewriter);
+  const made = (maker && pullUp(maker, value, rows, rewriter)) ?? slice(value, rows, rewriter);
+  rewriter.origins.set(made, { value, rows });
   return made;
 }
 
-function narrowed(value: Value, rows: Rows, rewriter: Rewriter): Value {
-  const maker = rewriter.makers.get(value);
-  const pulled = maker && !rewriter.stays(value) ? pullUp(maker, value, rows, rewriter) : null;
-  if (pulled) return pulled;
+/** The one of what was joined that has all of the rows, and which of its own they are. */
+function partOf({ kernel, inputs, attributes }: Node, { start, count }: Rows): { value: Value; rows: Rows } | null {
+  if (kernel !== 'Concat' || attributes['axis'] !== 0) return null;
+  let begin = 0;
+  for (const value of inputs) {
+    const end = begin + value.shape[0]!;
+    if (start >= begin && start + count <= end) return { value, rows: { start: start - begin, count } };
+    begin = end;
+  }
+  return null;
+}
+
+function slice(value: Value, rows: Rows, rewriter: Rewriter): Value {
   const begin = value.shape.map((_, i) => (i === 0 ? rows.start : 0));
   const size = value.shape.map((d, i) => (i === 0 ? rows.count : d));
-  const [slice] = make('Slice', [materialize(value, rewriter)], [size], { begin, size }, rewriter);
-  slice!.dtype = value.dtype;
-  return slice!;
+  const [made] = make('Slice', [materialize(value, rewriter)], [size], { begin, size }, rewriter);
+  made!.dtype = value.dtype;
+  return made!;
 }
 
 /** Computes the rows from the same rows of the maker's inputs; null where the operation mixes rows. */
@@ -158,22 +169,10 @@ function pullUp(maker: Node, value: Value, rows: Rows, rewriter: Rewriter): Valu
   if (kernel === 'Concat' && attributes['axis'] !== 0) {
     return make(kernel, inputs.map(input => cut(input, rows, rewriter)), [withRows(value.shape, rows.count)], attributes, rewriter)[0]!;
   }
-  if (kernel === 'Concat') return cutOfOne(inputs, rows, rewriter);
   if (kernel === 'SplitV' && attributes['axis'] !== 0) {
     if (rewriter.stays(inputs[0]!)) return null; // then its parts are there in full, too
     const made = make(kernel, [cut(inputs[0]!, rows, rewriter)], outputs.map(o => withRows(o.shape, rows.count)), attributes, rewriter);
     return rememberAll(outputs, made, rows, rewriter, value);
-  }
-  return null;
-}
-
-/** Rows of what stands one behind the other, where one of them has all of these. */
-function cutOfOne(parts: readonly Value[], rows: Rows, rewriter: Rewriter): Value | null {
-  let start = 0;
-  for (const part of parts) {
-    const end = start + part.shape[0]!;
-    if (rows.start >= start && rows.start + rows.count <= end) return cut(part, { start: rows.start - start, count: rows.count }, rewriter);
-    start = end;
   }
   return null;
 }

@@ -37,12 +37,17 @@ static void sumBlocks(const Reduce *sum, int64_t row, int64_t end, float *blocks
   }
 }
 
+INLINE Reader readerAt(const Together *s, const double *at, uint8_t *rows) { return (Reader){at + 2, at + (int64_t)at[1], s->instructions.buffers, rows}; }
+
+/** Blocks are never cut, nor are tiles. */
+static int64_t firstRow(const Together *s, int64_t chunk) { return smaller(s->rows, chunk * divideUp(s->rows, blockRows) / s->chunks * blockRows); }
+
 static void togetherTask(void *context, int64_t task, int thread) {
   const Together *s = context;
-  int64_t blocks = divideUp(s->rows, blockRows), row = smaller(s->rows, task * blocks / s->chunks * blockRows), end = smaller(s->rows, (task + 1) * blocks / s->chunks * blockRows);
+  int64_t row = firstRow(s, task), end = firstRow(s, task + 1);
   float *own = ownScratch(s->pool, thread), *panels = s->panels, *sums = s->sums;
   for (const double *at = s->instructions.next; at < s->instructions.end; at += (int64_t)at[1]) {
-    Reader reader = {at + 2, at + (int64_t)at[1], s->instructions.buffers, (uint8_t *)own - row * s->floatsOfRow * 4}, *r = &reader;
+    Reader reader = readerAt(s, at, (uint8_t *)own - row * s->floatsOfRow * 4), *r = &reader;
     if (*at == DO_PRODUCT) {
       Product p = readProduct(r);
       multiplyChunk(&p, p.panels ? p.panels : panels, row, end, 0, divideUp(p.n, PANEL), 0);
@@ -69,7 +74,7 @@ static int64_t layOutWeights(const Together *s, float *to) {
   int64_t size = 0;
   for (const double *at = s->instructions.next; at < s->instructions.end; at += (int64_t)at[1]) {
     if (*at != DO_PRODUCT) continue;
-    Reader reader = {at + 2, at + (int64_t)at[1], s->instructions.buffers, 0};
+    Reader reader = readerAt(s, at, 0);
     Product p = readProduct(&reader);
     if (p.panels) continue;
     SharedProduct shared = {.product = &p, .pool = s->pool, .panels = to + size};
@@ -84,7 +89,7 @@ static int64_t finishSums(const Together *s, float *blocks) {
   int64_t size = 0;
   for (const double *at = s->instructions.next; at < s->instructions.end; at += (int64_t)at[1]) {
     if (*at != DO_REDUCE) continue;
-    Reader reader = {at + 2, at + (int64_t)at[1], s->instructions.buffers, 0};
+    Reader reader = readerAt(s, at, 0);
     Reduce sum = readReduce(&reader);
     Reduce ofBlocks = {.kind = REDUCE_SUM, .outer = 1, .count = divideUp(s->rows, blockRows), .inner = sum.inner, .x = blocks + size, .xRow = sum.inner, .y = sum.y, .block = 1};
     if (blocks) reduce(s->pool, &ofBlocks);
